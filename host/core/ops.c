@@ -1,0 +1,190 @@
+/* ops.c - checks shapes and types once, then calls the device's kernel. */
+#include "mneme/ops.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { ANY = -1 }; /* a dimension that is not prescribed */
+
+/* Fails unless t is a matrix or vector of this type and shape; dims are ANY or exact. */
+static mn_status want(const char *op, const char *name, const mn_tensor *t, mn_dtype dtype,
+                      int ndim, int64_t d0, int64_t d1, int64_t d2) {
+    const int64_t dims[] = {d0, d1, d2};
+    MN_CHECK(t->dtype == dtype, MN_ERR_USAGE, "%s: %s is %s, %s expected", op, name,
+             mn_dtype_name(t->dtype), mn_dtype_name(dtype));
+    bool same = t->ndim == ndim;
+    for (int i = 0; same && i < ndim; i++) same = dims[i] == ANY || dims[i] == t->shape[i];
+    if (same) return MN_OK;
+    char found[96], expected[96];
+    mn_shape_text(found, sizeof found, t->shape, t->ndim);
+    mn_shape_text(expected, sizeof expected, dims, ndim);
+    return mn_fail(MN_ERR_USAGE, "%s: %s has shape %s, %s expected", op, name, found, expected);
+}
+
+static mn_status want_weight(const char *op, const char *name, const mn_tensor *t, int64_t d0,
+                             int64_t d1) {
+    MN_CHECK(t->dtype == MN_F32 || t->dtype == MN_F16 || t->dtype == MN_BF16, MN_ERR_USAGE,
+             "%s: %s is %s, a float type expected", op, name, mn_dtype_name(t->dtype));
+    return want(op, name, t, t->dtype, 2, d0, d1, ANY);
+}
+
+mn_status mn_embed_fwd(mn_device *dev, mn_tensor *x, const mn_tensor *table, const mn_tensor *ids) {
+    const int64_t tokens = ids->shape[0], dim = x->shape[1], vocab = table->shape[0];
+    MN_TRY(want("embed", "ids", ids, MN_I32, 1, ANY, ANY, ANY));
+    MN_TRY(want("embed", "x", x, MN_F32, 2, tokens, ANY, ANY));
+    MN_TRY(want_weight("embed", "table", table, ANY, dim));
+    const int32_t *id = ids->data;
+    for (int64_t t = 0; dev->host_memory && t < tokens; t++)
+        MN_CHECK(id[t] >= 0 && id[t] < vocab, MN_ERR_DATA,
+                 "token %lld has id %d, the model has %lld", (long long)t, id[t],
+                 (long long)vocab);
+    return dev->k->embed_fwd(dev->stream, x->data, table->data, table->dtype, id, tokens, dim);
+}
+
+mn_status mn_layernorm_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x,
+                           const mn_tensor *weight, const mn_tensor *bias, float eps) {
+    const int64_t rows = x->shape[0], dim = x->shape[1];
+    MN_TRY(want("layernorm", "x", x, MN_F32, 2, rows, dim, ANY));
+    MN_TRY(want("layernorm", "y", y, MN_F32, 2, rows, dim, ANY));
+    MN_TRY(want("layernorm", "weight", weight, MN_F32, 1, dim, ANY, ANY));
+    MN_TRY(want("layernorm", "bias", bias, MN_F32, 1, dim, ANY, ANY));
+    return dev->k->layernorm_fwd(dev->stream, y->data, x->data, weight->data, bias->data, eps,
+                                 rows, dim);
+}
+
+mn_status mn_rmsnorm_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x, const mn_tensor *weight,
+                         float eps) {
+    const int64_t rows = x->shape[0], dim = x->shape[1];
+    MN_TRY(want("rmsnorm", "x", x, MN_F32, 2, rows, dim, ANY));
+    MN_TRY(want("rmsnorm", "y", y, MN_F32, 2, rows, dim, ANY));
+    MN_TRY(want("rmsnorm", "weight", weight, MN_F32, 1, dim, ANY, ANY));
+    return dev->k->rmsnorm_fwd(dev->stream, y->data, x->data, weight->data, eps, rows, dim);
+}
+
+mn_status mn_linear_fwd(mn_device *dev, mn_tensor *y, int64_t ldy, const mn_tensor *x,
+                        const mn_tensor *w, const mn_tensor *bias, mn_epilogue epilogue,
+                        mn_compute compute) {
+    const int64_t m = x->shape[0], k = x->shape[1], n = w->shape[0];
+    MN_TRY(want("linear", "x", x, MN_F32, 2, m, k, ANY));
+    MN_TRY(want_weight("linear", "w", w, n, k));
+    MN_TRY(want("linear", "y", y, MN_F32, 2, m, n, ANY));
+    MN_CHECK(ldy >= n, MN_ERR_USAGE, "linear: rows of %lld do not hold %lld outputs",
+             (long long)ldy, (long long)n);
+    if (bias) MN_TRY(want("linear", "bias", bias, MN_F32, 1, n, ANY, ANY));
+    return dev->k->linear_fwd(dev->stream, y->data, ldy, x->data, w->data, w->dtype,
+                              bias ? bias->data : NULL, epilogue, compute, m, n, k);
+}
+
+mn_status mn_rope_store_fwd(mn_device *dev, mn_tensor *q, mn_kv_layer kv, const mn_tensor *qkv,
+                            const mn_qkv_layout *layout, const mn_tensor *cos_table,
+                            const mn_tensor *sin_table, const mn_tensor *positions,
+                            const mn_tensor *rows) {
+    const char *op = "rope_store";
+    const int64_t tokens = q->shape[0], half = layout->rotary_dims / 2;
+    MN_TRY(want(op, "q", q, MN_F32, 3, tokens, layout->heads, layout->head_dim));
+    MN_TRY(want(op, "qkv", qkv, MN_F32, 2, tokens, layout->ld, ANY));
+    MN_TRY(want(op, "positions", positions, MN_I32, 1, tokens, ANY, ANY));
+    MN_TRY(want(op, "rows", rows, MN_I32, 1, tokens, ANY, ANY));
+    MN_TRY(want(op, "cos", cos_table, MN_F32, 2, ANY, half, ANY));
+    MN_TRY(want(op, "sin", sin_table, MN_F32, 2, cos_table->shape[0], half, ANY));
+    MN_CHECK(kv.head_dim == layout->head_dim && layout->rotary_dims % 2 == 0 &&
+                 layout->rotary_dims <= layout->head_dim,
+             MN_ERR_USAGE, "%s: head size %lld, rotary %lld, cache %lld do not fit", op,
+             (long long)layout->head_dim, (long long)layout->rotary_dims, (long long)kv.head_dim);
+    const int32_t *position = positions->data, *row = rows->data;
+    for (int64_t t = 0; dev->host_memory && t < tokens; t++) {
+        MN_CHECK(position[t] >= 0 && position[t] < cos_table->shape[0], MN_ERR_USAGE,
+                 "%s: position %d, the model has %lld", op, position[t],
+                 (long long)cos_table->shape[0]);
+        MN_CHECK(row[t] >= 0 && row[t] < kv.rows, MN_ERR_USAGE,
+                 "%s: cache row %d, the cache has %lld", op, row[t], (long long)kv.rows);
+    }
+    return dev->k->rope_store_fwd(dev->stream, q->data, kv, qkv->data, layout, cos_table->data,
+                                  sin_table->data, position, row, tokens);
+}
+
+static mn_status want_span(const mn_kv_layer *kv, int64_t seq, int32_t begin, int32_t len) {
+    MN_CHECK(begin >= 0 && len >= 0 && (int64_t)begin + len <= kv->rows, MN_ERR_USAGE,
+             "attention: sequence %lld reads rows %d to %lld of %lld", (long long)seq, begin,
+             (long long)begin + len, (long long)kv->rows);
+    return MN_OK;
+}
+
+mn_status mn_attention_fwd(mn_device *dev, mn_tensor *out, const mn_tensor *q, mn_kv_layer kv,
+                           const mn_attn_seq *seqs, int64_t nseq, float scale) {
+    enum { MAX_HEAD = 512 };
+    const int64_t tokens = q->shape[0], heads = q->shape[1];
+    MN_TRY(want("attention", "q", q, MN_F32, 3, tokens, heads, kv.head_dim));
+    MN_TRY(want("attention", "out", out, MN_F32, 3, tokens, heads, kv.head_dim));
+    MN_CHECK(kv.head_dim <= MAX_HEAD && heads % kv.kv_heads == 0, MN_ERR_USAGE,
+             "attention: %lld heads of size %lld over %lld key-value heads", (long long)heads,
+             (long long)kv.head_dim, (long long)kv.kv_heads);
+    for (int64_t i = 0; i < nseq; i++) {
+        const mn_attn_seq *s = &seqs[i];
+        for (int j = 0; j < MN_SHARED_SPANS; j++)
+            MN_TRY(want_span(&kv, i, s->shared_begin[j], s->shared_len[j]));
+        MN_TRY(want_span(&kv, i, s->own_begin, s->own_len));
+        MN_CHECK(s->q_begin >= 0 && s->q_len > 0 && (int64_t)s->q_begin + s->q_len <= tokens &&
+                     s->own_len >= s->q_len,
+                 MN_ERR_USAGE, "attention: sequence %lld has queries %d + %d of %lld, %d own rows",
+                 (long long)i, s->q_begin, s->q_len, (long long)tokens, s->own_len);
+    }
+    return dev->k->attention_fwd(dev->stream, out->data, q->data, kv, seqs, nseq, heads, scale);
+}
+
+mn_status mn_swiglu_fwd(mn_device *dev, mn_tensor *gate, const mn_tensor *up) {
+    MN_TRY(want("swiglu", "gate", gate, MN_F32, 2, ANY, ANY, ANY));
+    MN_TRY(want("swiglu", "up", up, MN_F32, 2, gate->shape[0], gate->shape[1], ANY));
+    return dev->k->swiglu_fwd(dev->stream, gate->data, up->data, gate->shape[0], gate->shape[1]);
+}
+
+mn_status mn_gather_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x, const mn_tensor *rows) {
+    const int64_t m = rows->shape[0], dim = x->shape[1];
+    MN_TRY(want("gather", "rows", rows, MN_I32, 1, m, ANY, ANY));
+    MN_TRY(want("gather", "x", x, MN_F32, 2, ANY, dim, ANY));
+    MN_TRY(want("gather", "y", y, MN_F32, 2, m, dim, ANY));
+    const int32_t *row = rows->data;
+    for (int64_t i = 0; dev->host_memory && i < m; i++)
+        MN_CHECK(row[i] >= 0 && row[i] < x->shape[0], MN_ERR_USAGE, "gather: row %d of %lld",
+                 row[i], (long long)x->shape[0]);
+    return dev->k->gather_fwd(dev->stream, y->data, x->data, row, m, dim);
+}
+
+mn_status mn_row_stats(mn_device *dev, mn_row_stat *stats, const mn_tensor *logits) {
+    MN_TRY(want("row_stats", "logits", logits, MN_F32, 2, ANY, ANY, ANY));
+    return dev->k->row_stats(dev->stream, stats, logits->data, logits->shape[0], logits->shape[1]);
+}
+
+mn_status mn_logprob_gather(mn_device *dev, mn_tensor *out, const mn_tensor *logits,
+                            const mn_row_stat *stats, const mn_tensor *row, const mn_tensor *id) {
+    const int64_t n = out->shape[0];
+    MN_TRY(want("logprob_gather", "out", out, MN_F32, 1, n, ANY, ANY));
+    MN_TRY(want("logprob_gather", "logits", logits, MN_F32, 2, ANY, ANY, ANY));
+    MN_TRY(want("logprob_gather", "row", row, MN_I32, 1, n, ANY, ANY));
+    MN_TRY(want("logprob_gather", "id", id, MN_I32, 1, n, ANY, ANY));
+    const int32_t *r = row->data, *v = id->data;
+    for (int64_t i = 0; dev->host_memory && i < n; i++)
+        MN_CHECK(r[i] >= 0 && r[i] < logits->shape[0] && v[i] >= 0 && v[i] < logits->shape[1],
+                 MN_ERR_USAGE, "logprob_gather: row %d, id %d of (%lld, %lld)", r[i], v[i],
+                 (long long)logits->shape[0], (long long)logits->shape[1]);
+    return dev->k->logprob_gather(dev->stream, out->data, logits->data, stats, r, v, n,
+                                  logits->shape[1]);
+}
+
+mn_status mn_sample(mn_device *dev, mn_tensor *ids, const mn_tensor *logits, const mn_tensor *u,
+                    float temperature) {
+    const int64_t rows = logits->shape[0];
+    MN_TRY(want("sample", "logits", logits, MN_F32, 2, rows, ANY, ANY));
+    MN_TRY(want("sample", "ids", ids, MN_I32, 1, rows, ANY, ANY));
+    MN_TRY(want("sample", "u", u, MN_F32, 1, rows, ANY, ANY));
+    MN_CHECK(temperature > 0, MN_ERR_USAGE, "sample: temperature %g must be above 0",
+             (double)temperature);
+    return dev->k->sample(dev->stream, ids->data, logits->data, u->data, temperature, rows,
+                          logits->shape[1]);
+}
+
+mn_status mn_count_nonfinite(mn_device *dev, int64_t *count, const mn_tensor *x) {
+    MN_CHECK(x->dtype == MN_F32, MN_ERR_USAGE, "count_nonfinite: x is %s, F32 expected",
+             mn_dtype_name(x->dtype));
+    return dev->k->count_nonfinite(dev->stream, count, x->data, mn_tensor_count(x));
+}

@@ -1,0 +1,27 @@
+/* signals.c - the stop flag. The only state that a signal handler may touch. */
+#include "mneme/signals.h"
+
+#include <signal.h>
+#include <stddef.h>
+
+static volatile sig_atomic_t stop;
+
+static void on_signal(int number) {
+    if (stop && number == SIGINT) {
+        signal(SIGINT, SIG_DFL);
+        raise(SIGINT);
+    }
+    stop = 1;
+}
+
+void mn_stop_install(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+}
+
+bool mn_stop_requested(void) { return stop != 0; }
+
+void mn_stop_request(void) { stop = 1; }

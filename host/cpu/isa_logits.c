@@ -1,0 +1,72 @@
+/* isa_logits.c - what is read off rows of logits: log-sum-exp, arg-max, one candidate, a sample. */
+#include "cpu/isa.h"
+#include "cpu/vec.h"
+
+#include <math.h>
+
+/* The first index of the largest value; NaN anywhere gives NaN as the value. */
+static mn_row_stat row_stat(const float *x, int64_t n) {
+    vf best = v_set(-__builtin_inff()), seen = v_set(0);
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) {
+        const vf v = v_load(x + i);
+        best = v_max(v, best);
+        seen += v - v; /* becomes NaN with the first NaN or infinity */
+    }
+    float max = v_max_of(best), bad = v_sum(seen);
+    for (; i < n; i++) {
+        max = x[i] > max ? x[i] : max;
+        bad += x[i] - x[i];
+    }
+    mn_row_stat stat = {.lse = NAN, .best = NAN, .best_id = 0};
+    if (bad != 0) return stat;
+    double sum = 0; /* the vocabulary is long: keep the many small terms */
+    vf part = v_set(0);
+    for (i = 0; i + VL <= n; i += VL) {
+        part += v_exp(v_load(x + i) - max);
+        if (i % (VL * 64) == 0) {
+            sum += (double)v_sum(part);
+            part = v_set(0);
+        }
+    }
+    sum += (double)v_sum(part);
+    for (; i < n; i++) sum += exp((double)(x[i] - max));
+    while (x[stat.best_id] != max) stat.best_id++;
+    stat.best = max;
+    stat.lse = (float)((double)max + log(sum));
+    return stat;
+}
+
+mn_status MN_CPU(row_stats)(mn_stream *s, mn_row_stat *stats, const float *logits, int64_t rows,
+                            int64_t vocab) {
+#pragma omp parallel for num_threads(s->threads) schedule(dynamic)
+    for (int64_t r = 0; r < rows; r++) stats[r] = row_stat(logits + r * vocab, vocab);
+    return MN_OK;
+}
+
+mn_status MN_CPU(logprob_gather)(mn_stream *s, float *out, const float *logits,
+                                 const mn_row_stat *stats, const int32_t *row, const int32_t *id,
+                                 int64_t count, int64_t vocab) {
+    (void)s;
+    for (int64_t i = 0; i < count; i++)
+        out[i] = logits[(int64_t)row[i] * vocab + id[i]] - stats[row[i]].lse;
+    return MN_OK;
+}
+
+mn_status MN_CPU(sample)(mn_stream *s, int32_t *id, const float *logits, const float *u,
+                         float temperature, int64_t rows, int64_t vocab) {
+#pragma omp parallel for num_threads(s->threads) schedule(dynamic)
+    for (int64_t r = 0; r < rows; r++) {
+        const float *x = logits + r * vocab;
+        const double max = (double)row_stat(x, vocab).best, t = (double)temperature;
+        double sum = 0, seen = 0;
+        for (int64_t i = 0; i < vocab; i++) sum += exp(((double)x[i] - max) / t);
+        int64_t pick = 0;
+        for (; pick + 1 < vocab; pick++) {
+            seen += exp(((double)x[pick] - max) / t);
+            if (seen > (double)u[r] * sum) break;
+        }
+        id[r] = (int32_t)pick;
+    }
+    return MN_OK;
+}

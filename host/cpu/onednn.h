@@ -1,0 +1,24 @@
+/* onednn.h - the two products that mneme takes from oneDNN, called by one thread at a time on a
+ * panel of its own (inside a parallel region oneDNN stays on the calling thread). */
+#ifndef MNEME_CPU_ONEDNN_H
+#define MNEME_CPU_ONEDNN_H
+
+#include "mneme/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* y (m, n; ldy) = x (m, k; ldx) w (n, k; ldw)' + (add ? y : 0), fp32. */
+mn_status mn_onednn_f32(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w,
+                        int64_t ldw, bool add, int64_t m, int64_t n, int64_t k);
+
+/* The same with bf16 inputs and fp32 sums. Products are built once per (thread, shape) and kept. */
+typedef struct mn_onednn mn_onednn;
+mn_status mn_onednn_open(mn_onednn **out, int threads);
+void mn_onednn_close(mn_onednn **onednn);
+mn_status mn_onednn_bf16(mn_onednn *onednn, int thread, float *y, int64_t ldy, const uint16_t *x,
+                         const uint16_t *w, bool add, int64_t m, int64_t n, int64_t k);
+
+const char *mn_onednn_version(void); /* of the library that runs, "2.6.3" */
+
+#endif

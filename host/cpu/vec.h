@@ -1,0 +1,184 @@
+/* vec.h - sixteen floats at once, by the compilers' vector extension.
+ *
+ * The same source becomes one 512-bit, two 256-bit or four 128-bit instructions; only loads of half
+ * precision need intrinsics. Loads and stores accept any address. */
+#ifndef MNEME_CPU_VEC_H
+#define MNEME_CPU_VEC_H
+
+#include "mneme/half.h"
+
+#include <stdint.h>
+#include <string.h>
+#if defined(__F16C__) || defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+enum { VL = 16 };
+typedef float vf __attribute__((vector_size(64)));
+typedef int32_t vi __attribute__((vector_size(64)));
+typedef float vf_any __attribute__((vector_size(64), aligned(4), may_alias));
+
+#define V_INLINE static inline __attribute__((always_inline, unused))
+/* Functions with constant tile sizes, to be inlined and unrolled for each of them. Without AVX a
+ * vector is four registers: unrolling would only make the fallback large. */
+#if defined(__AVX2__)
+#define V_TILE V_INLINE
+#else
+#define V_TILE static __attribute__((noinline, unused))
+#endif
+
+V_INLINE vf v_load(const float *p) { return *(const vf_any *)p; }
+V_INLINE void v_store(float *p, vf x) { *(vf_any *)p = x; }
+V_INLINE vf v_set(float x) { return (vf){0} + x; }
+
+V_INLINE vf v_load_n(const float *p, int64_t n) { /* n < VL; the rest is 0 */
+    float t[VL] = {0};
+    memcpy(t, p, (size_t)n * sizeof *t);
+    return v_load(t);
+}
+
+V_INLINE void v_store_n(float *p, vf x, int64_t n) {
+    float t[VL];
+    v_store(t, x);
+    memcpy(p, t, (size_t)n * sizeof *t);
+}
+
+V_INLINE vf v_select(vi mask, vf yes, vf no) { /* lanes of mask: -1 or 0 */
+    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+}
+
+V_INLINE vf v_max(vf a, vf b) { return v_select(a > b, a, b); }
+V_INLINE vf v_min(vf a, vf b) { return v_select(a < b, a, b); }
+
+V_INLINE float v_sum(vf x) {
+    typedef float v8 __attribute__((vector_size(32)));
+    typedef float v4 __attribute__((vector_size(16)));
+    v8 lo, hi;
+    v4 a, b;
+    memcpy(&lo, &x, 32);
+    memcpy(&hi, (const char *)&x + 32, 32);
+    lo += hi;
+    memcpy(&a, &lo, 16);
+    memcpy(&b, (const char *)&lo + 16, 16);
+    a += b;
+    return (a[0] + a[2]) + (a[1] + a[3]);
+}
+
+V_INLINE float v_max_of(vf x) {
+    float best = x[0];
+    for (int i = 1; i < VL; i++) best = x[i] > best ? x[i] : best;
+    return best;
+}
+
+/* fp16 at any address to fp32, exact. */
+V_INLINE vf v_load_f16(const uint16_t *p) {
+#if defined(__AVX512F__)
+    __m256i h;
+    memcpy(&h, p, sizeof h);
+    return (vf)_mm512_cvtph_ps(h);
+#elif defined(__F16C__)
+    __m128i lo, hi;
+    memcpy(&lo, p, sizeof lo);
+    memcpy(&hi, p + 8, sizeof hi);
+    const __m256 a = _mm256_cvtph_ps(lo), b = _mm256_cvtph_ps(hi);
+    vf v;
+    memcpy(&v, &a, sizeof a);
+    memcpy((char *)&v + 32, &b, sizeof b);
+    return v;
+#else
+    vf v;
+    for (int i = 0; i < VL; i++) {
+        uint16_t h;
+        memcpy(&h, p + i, sizeof h);
+        v[i] = mn_f16_to_f32(h);
+    }
+    return v;
+#endif
+}
+
+typedef uint16_t vh __attribute__((vector_size(32)));
+
+V_INLINE vf v_load_bf16(const uint16_t *p) {
+    vh h;
+    memcpy(&h, p, sizeof h);
+    return (vf)(__builtin_convertvector(h, vi) << 16);
+}
+
+/* The bits of x rounded to bf16 (nearest even) in the low half of each lane; NaN stays NaN. */
+V_INLINE vi v_bf16_bits(vf x) {
+    const vi bits = (vi)x, odd = (bits >> 16) & 1;
+    const vi rounded = ((bits + 0x7FFF + odd) >> 16) & 0xFFFF;
+    const vi quiet = ((bits >> 16) & 0xFFFF) | 0x40;
+    const vi nan = x != x;
+    return (nan & quiet) | (~nan & rounded);
+}
+
+V_INLINE void v_store_bf16(uint16_t *p, vf x) {
+    const vh h = __builtin_convertvector(v_bf16_bits(x), vh);
+    memcpy(p, &h, sizeof h);
+}
+
+V_INLINE vf v_round_bf16(vf x) { return (vf)(v_bf16_bits(x) << 16); }
+
+/* exp(x), 2 units in the last place over the normal range; 0 below -87.3, infinity above 88.7.
+ * x = n ln2 + r, |r| <= ln2 / 2; minimax polynomial of degree 6 for exp(r), error 2e-9. NaN stays. */
+V_INLINE vf v_exp(vf x) {
+    const float log2e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    const vf t = v_min(v_max(x, v_set(-87.4f)), v_set(88.8f));
+    const vf shifted = t * log2e + magic, n = shifted - magic;
+    const vf r = (t - n * ln2_high) - n * ln2_low;
+    vf p = v_set(1.3836842e-3f);
+    p = p * r + 8.3748158e-3f;
+    p = p * r + 4.1668225e-2f;
+    p = p * r + 1.6666420e-1f;
+    p = p * r + 4.9999991e-1f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    /* 2^n in two factors, since n = 128 has no exponent of its own */
+    const vi i = __builtin_convertvector(n, vi), half = i >> 1;
+    const vf a = (vf)((half + 127) << 23), b = (vf)((i - half + 127) << 23);
+    vf y = p * a * b;
+    y = v_select(x < v_set(-87.33f), v_set(0.0f), y);
+    y = v_select(x > v_set(88.72f), v_set(__builtin_inff()), y);
+    return v_select(x == x, y, x);
+}
+
+/* erf(x), absolute error below 1.3e-7. |x| < 1: x P(x^2); else 1 - exp(-Q(|x|)), which is 1 from
+ * 3.95 on. Both are minimax fits in double, rounded to fp32. */
+V_INLINE vf v_erf(vf x) {
+    const vi sign = (vi)x & (int32_t)0x80000000;
+    const vf a = (vf)((vi)x & 0x7FFFFFFF), s = x * x;
+    vf small = v_set(7.8891193e-5f);
+    small = small * s - 8.0208411e-4f;
+    small = small * s + 5.1895352e-3f;
+    small = small * s - 2.6854444e-2f;
+    small = small * s + 1.1283600e-1f;
+    small = small * s - 3.7612626e-1f;
+    small = small * s + 1.1283791f;
+    const vf c = v_min(a, v_set(3.95f));
+    vf q = v_set(2.1686850e-5f);
+    q = q * c - 4.4133636e-4f;
+    q = q * c + 4.2045619e-3f;
+    q = q * c - 2.5208257e-2f;
+    q = q * c + 1.0841858e-1f;
+    q = q * c + 6.3321990e-1f;
+    q = q * c + 1.1295785f;
+    q = q * c - 1.8804033e-4f;
+    const vf big = (vf)((vi)(1.0f - v_exp(-q)) | sign);
+    vf y = v_select(a < v_set(1.0f), small * x, big);
+    return v_select(x == x, y, x);
+}
+
+V_INLINE vf v_gelu(vf x) { return 0.5f * x * (1.0f + v_erf(x * 0.70710678f)); }
+V_INLINE vf v_silu(vf x) { return x / (1.0f + v_exp(-x)); }
+
+/* out[i] = f(x[i]) for i < n: whole vectors, then a padded tail. */
+#define V_MAP(n, x, out, f)                                                                       \
+    do {                                                                                          \
+        int64_t v_i = 0;                                                                          \
+        for (; v_i + VL <= (n); v_i += VL) v_store((out) + v_i, f(v_load((x) + v_i)));            \
+        if (v_i < (n)) v_store_n((out) + v_i, f(v_load_n((x) + v_i, (n)-v_i)), (n)-v_i);          \
+    } while (0)
+
+#endif

@@ -1,0 +1,247 @@
+/* model.c - opens a Hugging Face folder as a model: every weight checked by the binding table,
+ * matrices used where they lie in the mapped files, vectors as fp32 in the weights arena. */
+#include "mneme/half.h"
+#include "mneme/log.h"
+#include "mneme/model.h"
+#include "mneme/rng.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_float(mn_dtype t) { return t == MN_F32 || t == MN_F16 || t == MN_BF16; }
+
+static float element(const mn_tensor *t, int64_t i) {
+    const unsigned char *at = (const unsigned char *)t->data + (size_t)i * mn_dtype_size(t->dtype);
+    float f;
+    uint16_t h;
+    if (t->dtype == MN_F32) {
+        memcpy(&f, at, sizeof f);
+        return f;
+    }
+    memcpy(&h, at, sizeof h);
+    return t->dtype == MN_F16 ? mn_f16_to_f32(h) : mn_bf16_to_f32(h);
+}
+
+/* Finds a row's tensor in the checkpoint and compares shape and type. */
+static mn_status find(const mn_stored **out, const mn_checkpoint *checkpoint, const char *dir,
+                      const mn_binding_row *row) {
+    char found[96], expected[96];
+    const mn_stored *s = mn_checkpoint_find(checkpoint, row->name);
+    *out = s;
+    mn_shape_text(expected, sizeof expected, row->shape, row->ndim);
+    MN_CHECK(s, MN_ERR_DATA, "%s: tensor %s %s is missing", dir, row->name, expected);
+    const mn_tensor *t = &s->view;
+    MN_CHECK(t->ndim == row->ndim && t->shape[0] == row->shape[0] &&
+                 (t->ndim < 2 || t->shape[1] == row->shape[1]),
+             MN_ERR_DATA, "%s: tensor %s has shape %s, config.json needs %s", s->file, row->name,
+             mn_shape_text(found, sizeof found, t->shape, t->ndim), expected);
+    MN_CHECK(is_float(t->dtype), MN_ERR_DATA, "%s: tensor %s is %s, F16, BF16 or F32 expected",
+             s->file, row->name, mn_dtype_name(t->dtype));
+    return MN_OK;
+}
+
+static bool in_place(const mn_model *m, const mn_stored *s) {
+    const size_t align = mn_dtype_size(s->view.dtype);
+    return m->device->host_memory && s->view.ndim == 2 && (uintptr_t)s->view.data % align == 0;
+}
+
+static mn_status load_vector(mn_model *m, mn_tensor *to, const mn_stored *s) {
+    const int64_t n = mn_tensor_count(&s->view);
+    mn_status st = MN_OK;
+    float *copy = malloc((size_t)n * sizeof *copy);
+    MN_CHECK(copy, MN_ERR_MEMORY, "no memory for tensor %s", s->name);
+    for (int64_t i = 0; i < n; i++) {
+        copy[i] = element(&s->view, i);
+        MN_CHECK_GOTO(isfinite(copy[i]), MN_ERR_NUMERIC, "%s: tensor %s: element %lld is %g",
+                      s->file, s->name, (long long)i, (double)copy[i]);
+    }
+    st = m->device->upload(m->device, to->data, copy, (size_t)n * sizeof *copy);
+done:
+    free(copy);
+    return st;
+}
+
+/* First call: measures. After the arena's commit: the same walk fills it. */
+static mn_status place_weights(mn_model *m, bool fill) {
+    for (int64_t i = 0; i < mn_binding_count(&m->config); i++) {
+        mn_binding_row row;
+        const mn_stored *s = NULL;
+        mn_binding_at(&row, &m->config, m, i);
+        MN_TRY(find(&s, m->checkpoint, m->path, &row));
+        mn_tensor *t = row.weight;
+        *t = s->view;
+        if (in_place(m, s)) continue;
+        if (t->ndim == 1) t->dtype = MN_F32;
+        MN_TRY(mn_arena_alloc(&m->weights, &t->data, mn_tensor_bytes(t)));
+        if (!fill) continue;
+        MN_TRY(t->ndim == 1 ? load_vector(m, t, s)
+                            : m->device->upload(m->device, t->data, s->view.data,
+                                                mn_tensor_bytes(t)));
+    }
+    return MN_OK;
+}
+
+/* cos and sin of position * base^(-2i / R), computed in double. */
+static mn_status place_rotary(mn_model *m, bool fill) {
+    const int64_t positions = m->config.max_positions, half = m->config.rotary_dims / 2;
+    mn_status st = MN_OK;
+    float *c = NULL, *s = NULL;
+    m->cos_table = mn_tensor_2d(NULL, MN_F32, positions, half);
+    m->sin_table = m->cos_table;
+    const size_t bytes = mn_tensor_bytes(&m->cos_table);
+    MN_TRY(mn_arena_alloc(&m->weights, &m->cos_table.data, bytes));
+    MN_TRY(mn_arena_alloc(&m->weights, &m->sin_table.data, bytes));
+    if (!fill) return MN_OK;
+    c = malloc(bytes);
+    s = malloc(bytes);
+    MN_CHECK_GOTO(c && s, MN_ERR_MEMORY, "no memory for the rotary tables");
+    for (int64_t i = 0; i < half; i++) {
+        const double share = 2.0 * (double)i / (double)m->config.rotary_dims;
+        const double turn = pow(m->config.rope_base, -share);
+        for (int64_t p = 0; p < positions; p++) {
+            c[p * half + i] = (float)cos((double)p * turn);
+            s[p * half + i] = (float)sin((double)p * turn);
+        }
+    }
+    MN_GOTO(m->device->upload(m->device, m->cos_table.data, c, bytes));
+    MN_GOTO(m->device->upload(m->device, m->sin_table.data, s, bytes));
+done:
+    free(c);
+    free(s);
+    return st;
+}
+
+static void name_unused(const mn_model *m) {
+    for (int64_t i = 0; i < mn_checkpoint_count(m->checkpoint); i++) {
+        const mn_stored *s = mn_checkpoint_at(m->checkpoint, i);
+        bool known = mn_binding_is_buffer(s->name);
+        for (int64_t j = 0; j < mn_binding_count(&m->config) && !known; j++) {
+            mn_binding_row row;
+            mn_binding_at(&row, &m->config, NULL, j);
+            known = strcmp(row.name, s->name) == 0;
+        }
+        const bool tied_head = m->config.tied && (strcmp(s->name, "embed_out.weight") == 0 ||
+                                                  strcmp(s->name, "lm_head.weight") == 0);
+        if (!known && !tied_head)
+            mn_log(MN_LOG_WARN, "%s: tensor %s is not part of the model and is ignored", s->file,
+                   s->name);
+    }
+}
+
+static mn_status model_new(mn_model **out, const mn_model_config *config, const char *path,
+                           mn_device *device) {
+    mn_model *m = calloc(1, sizeof *m);
+    *out = m;
+    MN_CHECK(m, MN_ERR_MEMORY, "no memory for the model");
+    m->config = *config;
+    m->device = device;
+    m->path = strdup(path);
+    m->layers = calloc((size_t)config->layers, sizeof *m->layers);
+    mn_arena_init(&m->weights, "weights", device);
+    MN_CHECK(m->path && m->layers, MN_ERR_MEMORY, "no memory for the model");
+    return MN_OK;
+}
+
+mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device) {
+    mn_model_config config;
+    mn_model *m = NULL;
+    mn_status st = MN_OK;
+    *out = NULL;
+    MN_TRY(mn_model_config_load(&config, dir));
+    MN_GOTO(model_new(&m, &config, dir, device));
+    MN_GOTO(mn_checkpoint_open(&m->checkpoint, dir));
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass) MN_GOTO(mn_arena_commit(&m->weights));
+        MN_GOTO(place_weights(m, pass));
+        MN_GOTO(place_rotary(m, pass));
+    }
+    if (config.tied) m->head_w = m->embed_w;
+    name_unused(m);
+    *out = m;
+    m = NULL;
+done:
+    mn_model_close(&m);
+    return st;
+}
+
+/* Uniform numbers of the wanted variance serve as well as normal ones and are quick to draw. */
+static void fill_random(mn_tensor *t, bool norm_weight, uint64_t seed, uint64_t stream) {
+    const int64_t n = mn_tensor_count(t), draws = (n + 3) / 4;
+    const float width = 0.02f * 3.4641016f; /* sqrt(12): deviation 0.02 */
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+#pragma omp parallel for schedule(static)
+    for (int64_t d = 0; d < draws; d++) {
+        const uint32_t counter[4] = {(uint32_t)d, (uint32_t)(d >> 32), (uint32_t)stream, 0};
+        uint32_t r[4];
+        mn_philox4x32(r, counter, key);
+        for (int64_t i = 0; i < 4 && 4 * d + i < n; i++) {
+            const float u = ((float)(r[i] >> 8) * 0x1p-24f - 0.5f) * width;
+            if (t->dtype == MN_F32) ((float *)t->data)[4 * d + i] = norm_weight ? 1 + u : u;
+            else
+                ((uint16_t *)t->data)[4 * d + i] =
+                    t->dtype == MN_F16 ? mn_f32_to_f16(u) : mn_f32_to_bf16(u);
+        }
+    }
+}
+
+static mn_status place_random(mn_model *m, mn_dtype dtype, uint64_t seed, bool fill) {
+    for (int64_t i = 0; i < mn_binding_count(&m->config); i++) {
+        mn_binding_row row;
+        mn_binding_at(&row, &m->config, m, i);
+        mn_tensor *t = row.weight;
+        *t = row.ndim == 1 ? mn_tensor_1d(NULL, MN_F32, row.shape[0])
+                           : mn_tensor_2d(NULL, dtype, row.shape[0], row.shape[1]);
+        MN_TRY(mn_arena_alloc(&m->weights, &t->data, mn_tensor_bytes(t)));
+        if (fill) fill_random(t, row.ndim == 1 && strstr(row.name, "norm.weight"), seed, (uint64_t)i);
+    }
+    return MN_OK;
+}
+
+mn_status mn_model_random(mn_model **out, const mn_model_config *config, const char *name,
+                          mn_dtype dtype, uint64_t seed, mn_device *device) {
+    mn_model *m = NULL;
+    mn_status st = MN_OK;
+    *out = NULL;
+    MN_CHECK(device->host_memory, MN_ERR_UNSUPPORTED,
+             "random weights are drawn on the host; %s has memory of its own", device->name);
+    MN_GOTO(model_new(&m, config, name, device));
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass) MN_GOTO(mn_arena_commit(&m->weights));
+        MN_GOTO(place_random(m, dtype, seed, pass));
+        MN_GOTO(place_rotary(m, pass));
+    }
+    if (config->tied) m->head_w = m->embed_w;
+    *out = m;
+    m = NULL;
+done:
+    mn_model_close(&m);
+    return st;
+}
+
+void mn_model_close(mn_model **model) {
+    mn_model *m = *model;
+    if (!m) return;
+    mn_arena_free(&m->weights);
+    mn_checkpoint_close(&m->checkpoint);
+    free(m->layers);
+    free(m->path);
+    free(m);
+    *model = NULL;
+}
+
+mn_status mn_model_check_finite(mn_model *m) {
+    for (int64_t i = 0; m->checkpoint && i < mn_binding_count(&m->config); i++) {
+        mn_binding_row row;
+        const mn_stored *s = NULL;
+        mn_binding_at(&row, &m->config, NULL, i);
+        MN_TRY(find(&s, m->checkpoint, m->path, &row));
+        const int64_t n = mn_tensor_count(&s->view);
+        for (int64_t e = 0; e < n; e++) {
+            const float f = element(&s->view, e);
+            MN_CHECK(isfinite(f), MN_ERR_NUMERIC, "%s: tensor %s: element %lld is %g", s->file,
+                     s->name, (long long)e, (double)f);
+        }
+    }
+    return MN_OK;
+}

@@ -1,0 +1,198 @@
+/* session.c - plans the memory of a session and runs packed batches through the blocks. */
+#include "model/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static mn_qkv_layout layout_of(const mn_model_config *c) {
+    const int64_t d = c->head_dim, q = c->heads * d, kv = c->kv_heads * d;
+    mn_qkv_layout l = {.ld = q + 2 * kv, .heads = c->heads, .head_dim = d,
+                       .rotary_dims = c->rotary_dims};
+    if (c->arch == MN_NEOX) {
+        l.k_begin = d;
+        l.v_begin = 2 * d;
+        l.q_stride = l.kv_stride = 3 * d;
+    } else {
+        l.k_begin = q;
+        l.v_begin = q + kv;
+        l.q_stride = l.kv_stride = d;
+    }
+    return l;
+}
+
+static mn_status lay_out_cache(mn_session *s) {
+    const mn_model_config *c = &s->model->config;
+    const mn_device *dev = s->model->device;
+    const int64_t rows = (s->limits.kv_rows + 15) / 16 * 16;
+    const size_t bytes = dev->kv_bytes(rows, c->kv_heads, c->head_dim);
+    for (int64_t i = 0; i < c->layers; i++) {
+        s->kv[i] = (mn_kv_layer){.rows = rows, .kv_heads = c->kv_heads, .head_dim = c->head_dim};
+        MN_TRY(mn_arena_alloc(&s->prefix, &s->kv[i].k, bytes));
+        MN_TRY(mn_arena_alloc(&s->prefix, &s->kv[i].v, bytes));
+    }
+    return MN_OK;
+}
+
+static mn_status lay_out_step(mn_session *s) {
+    const mn_model_config *c = &s->model->config;
+    const int64_t t = s->limits.max_tokens, llama = c->arch == MN_LLAMA;
+    s->q = (mn_tensor){.shape = {t, c->heads, c->head_dim}, .ndim = 3, .dtype = MN_F32};
+    const struct {
+        mn_tensor *tensor;
+        int64_t rows, cols;
+    } floats[] = {{&s->x, t, c->dim},          {&s->h, t, c->dim},
+                  {&s->qkv, t, s->layout.ld},  {&s->ffn, t, c->ffn_dim},
+                  {&s->up, llama * t, c->ffn_dim}, {&s->out, t, c->dim},
+                  {&s->logits, s->limits.max_logits, c->vocab}};
+    mn_tensor *const ints[] = {&s->ids, &s->positions, &s->rows, &s->outputs};
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
+        *floats[i].tensor = mn_tensor_2d(NULL, MN_F32, floats[i].rows, floats[i].cols);
+        MN_TRY(mn_arena_alloc(&s->step, &floats[i].tensor->data,
+                              mn_tensor_bytes(floats[i].tensor)));
+    }
+    MN_TRY(mn_arena_alloc(&s->step, &s->q.data, mn_tensor_bytes(&s->q)));
+    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) {
+        *ints[i] = mn_tensor_1d(NULL, MN_I32, t);
+        MN_TRY(mn_arena_alloc(&s->step, &ints[i]->data, mn_tensor_bytes(ints[i])));
+    }
+    return mn_arena_alloc(&s->step, &s->seqs, (size_t)s->limits.max_seqs * sizeof *s->seqs);
+}
+
+static mn_status check_limits(const mn_session_options *o) {
+    MN_CHECK(o->max_tokens > 0 && o->kv_rows > 0 && o->max_seqs > 0 && o->max_logits > 0,
+             MN_ERR_USAGE, "a session needs room for tokens, cache rows, sequences and logits");
+    MN_CHECK(o->kv_rows < INT32_MAX - 16 && o->max_tokens < INT32_MAX, MN_ERR_USAGE,
+             "a session of %lld tokens and %lld cache rows is too large", (long long)o->max_tokens,
+             (long long)o->kv_rows);
+    return MN_OK;
+}
+
+/* A session that has only been measured. */
+static mn_status measure(mn_session **out, mn_model *model, const mn_session_options *options) {
+    *out = NULL;
+    MN_TRY(check_limits(options));
+    mn_session *s = calloc(1, sizeof *s);
+    MN_CHECK(s, MN_ERR_MEMORY, "no memory for a session");
+    *out = s;
+    s->model = model;
+    s->limits = *options;
+    s->layout = layout_of(&model->config);
+    s->kv = calloc((size_t)model->config.layers, sizeof *s->kv);
+    MN_CHECK(s->kv, MN_ERR_MEMORY, "no memory for a session");
+    mn_arena_init(&s->prefix, "prefix", model->device);
+    mn_arena_init(&s->step, "step", model->device);
+    MN_TRY(lay_out_cache(s));
+    return lay_out_step(s);
+}
+
+mn_status mn_session_plan(int64_t *kv_bytes, int64_t *step_bytes, mn_model *model,
+                          const mn_session_options *options) {
+    mn_session *s = NULL;
+    const mn_status st = measure(&s, model, options);
+    if (st == MN_OK) {
+        *kv_bytes = (int64_t)s->prefix.used;
+        *step_bytes = (int64_t)s->step.used;
+    }
+    mn_session_close(&s);
+    return st;
+}
+
+mn_status mn_session_open(mn_session **out, mn_model *model, const mn_session_options *options) {
+    mn_session *s = NULL;
+    mn_status st = MN_OK;
+    const mn_model_config *c = &model->config;
+    *out = NULL;
+    MN_GOTO(measure(&s, model, options));
+    MN_GOTO(mn_arena_commit(&s->prefix));
+    MN_GOTO(mn_arena_commit(&s->step));
+    MN_GOTO(lay_out_cache(s));
+    MN_GOTO(lay_out_step(s));
+    if (options->compute == MN_COMPUTE_BF16) {
+        int64_t widest = c->ffn_dim > c->dim ? c->ffn_dim : c->dim;
+        if (c->heads * c->head_dim > widest) widest = c->heads * c->head_dim;
+        MN_GOTO(model->device->reserve(model->device, widest * options->max_tokens));
+    }
+    *out = s;
+    s = NULL;
+done:
+    mn_session_close(&s);
+    return st;
+}
+
+void mn_session_close(mn_session **session) {
+    mn_session *s = *session;
+    if (!s) return;
+    mn_arena_free(&s->step);
+    mn_arena_free(&s->prefix);
+    free(s->kv);
+    free(s);
+    *session = NULL;
+}
+
+const mn_session_options *mn_session_limits(const mn_session *s) { return &s->limits; }
+
+mn_model *mn_session_model(const mn_session *s) { return s->model; }
+
+/* Views of the arena's tensors for this batch, and its arrays on the device. */
+static mn_status bind_batch(mn_session *s, const mn_batch *b) {
+    mn_device *dev = s->model->device;
+    MN_CHECK(b->tokens > 0 && b->tokens <= s->limits.max_tokens &&
+                 b->seq_count <= s->limits.max_seqs && b->output_count <= b->tokens,
+             MN_ERR_USAGE, "a batch of %lld tokens and %lld sequences in a session for %lld and %lld",
+             (long long)b->tokens, (long long)b->seq_count, (long long)s->limits.max_tokens,
+             (long long)s->limits.max_seqs);
+    mn_tensor *const views[] = {&s->x, &s->h, &s->qkv, &s->q, &s->ffn, &s->up};
+    for (size_t i = 0; i < sizeof views / sizeof *views; i++) views[i]->shape[0] = b->tokens;
+    s->out.shape[0] = b->output_count;
+    const struct {
+        mn_tensor *to;
+        const int32_t *from;
+        int64_t count;
+    } arrays[] = {{&s->ids, b->ids, b->tokens}, {&s->positions, b->positions, b->tokens},
+                  {&s->rows, b->rows, b->tokens}, {&s->outputs, b->outputs, b->output_count}};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
+        arrays[i].to->shape[0] = arrays[i].count;
+        MN_TRY(dev->upload(dev, arrays[i].to->data, arrays[i].from,
+                           (size_t)arrays[i].count * sizeof(int32_t)));
+    }
+    return dev->upload(dev, s->seqs, b->seqs, (size_t)b->seq_count * sizeof *b->seqs);
+}
+
+/* One read of the residual stream per block: under a thousandth of the block's own work. */
+static mn_status check_finite(mn_session *s, int64_t layer) {
+    int64_t bad = 0;
+    MN_TRY(mn_count_nonfinite(s->model->device, &bad, &s->x));
+    if (bad == 0) return MN_OK;
+    MN_TRY(mn_model_check_finite(s->model)); /* a broken weight explains it better */
+    return mn_fail(MN_ERR_NUMERIC, "%s: %lld of %lld numbers behind block %lld are NaN or infinite",
+                   s->model->path, (long long)bad, (long long)mn_tensor_count(&s->x),
+                   (long long)layer);
+}
+
+mn_status mn_session_forward(mn_session *s, const mn_batch *batch) {
+    mn_model *m = s->model;
+    const mn_model_config *c = &m->config;
+    MN_TRY(bind_batch(s, batch));
+    MN_TRY(mn_embed_fwd(m->device, &s->x, &m->embed_w, &s->ids));
+    for (int64_t i = 0; i < c->layers; i++) {
+        MN_TRY(c->arch == MN_NEOX ? mn_neox_block(s, i, batch) : mn_llama_block(s, i, batch));
+        MN_TRY(check_finite(s, i));
+    }
+    if (batch->output_count == 0) return MN_OK;
+    MN_TRY(mn_gather_fwd(m->device, &s->out, &s->x, &s->outputs));
+    if (c->arch == MN_NEOX)
+        return mn_layernorm_fwd(m->device, &s->out, &s->out, &m->norm_w, &m->norm_b, c->norm_eps);
+    return mn_rmsnorm_fwd(m->device, &s->out, &s->out, &m->norm_w, c->norm_eps);
+}
+
+mn_status mn_session_logits(mn_session *s, int64_t first, int64_t count, mn_tensor *logits) {
+    const mn_model_config *c = &s->model->config;
+    MN_CHECK(first >= 0 && count > 0 && first + count <= s->out.shape[0] &&
+                 count <= s->limits.max_logits,
+             MN_ERR_USAGE, "logits of outputs %lld + %lld of %lld are out of reach",
+             (long long)first, (long long)count, (long long)s->out.shape[0]);
+    const mn_tensor x =
+        mn_tensor_2d((float *)s->out.data + first * c->dim, MN_F32, count, c->dim);
+    *logits = mn_tensor_2d(s->logits.data, MN_F32, count, c->vocab);
+    return mn_session_linear(s, logits, c->vocab, &x, &s->model->head_w, NULL, MN_EPILOGUE_STORE);
+}

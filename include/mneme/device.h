@@ -1,0 +1,51 @@
+/* device.h - a device: its kernels, its memory, its order of execution.
+ *
+ * The registry opens a device by name: "cpu", or "auto" (the best one present). The caller closes it after everything
+ * that lives on it. Arenas hold the memory of one lifetime each (weights, training state, prefix, step). */
+#ifndef MNEME_DEVICE_H
+#define MNEME_DEVICE_H
+
+#include "mneme/kernels.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct mn_device {
+    const mn_kernels *k;
+    mn_stream *stream;
+    const char *name;      /* "cpu" */
+    char description[128]; /* "cpu: 2 threads, avx512, oneDNN 2.6.3" */
+    bool host_memory;      /* its memory is the host's: mapped files serve as weights */
+    int threads;
+    mn_status (*alloc)(struct mn_device *device, void **out, size_t bytes); /* zeroed, 64-aligned */
+    void (*release)(struct mn_device *device, void *memory, size_t bytes);
+    mn_status (*upload)(struct mn_device *device, void *to, const void *from, size_t bytes);
+    mn_status (*download)(struct mn_device *device, void *to, const void *from, size_t bytes);
+    /* Workspace for matrix products whose input has up to `elements` numbers; before step 0. */
+    mn_status (*reserve)(struct mn_device *device, int64_t elements);
+    size_t (*kv_bytes)(int64_t rows, int64_t kv_heads, int64_t head_dim); /* of K or of V, one layer */
+    void (*close)(struct mn_device *device);
+} mn_device;
+
+/* threads 0: all cores that this process may use. */
+mn_status mn_device_open(mn_device **out, const char *spec, int threads);
+void mn_device_close(mn_device **device);
+
+mn_status mn_cpu_open(mn_device **out, int threads); /* host/cpu: always there */
+
+/* Lay out, commit, lay out again: before the commit every allocation returns an offset as NULL and
+ * is only counted; after it they come from one block, in the same order. */
+typedef struct mn_arena {
+    const char *name;
+    mn_device *device;
+    unsigned char *base; /* NULL while measuring */
+    size_t size, used;
+} mn_arena;
+
+void mn_arena_init(mn_arena *arena, const char *name, mn_device *device);
+mn_status mn_arena_alloc(mn_arena *arena, void *out_ptr, size_t bytes); /* 64-byte aligned */
+mn_status mn_arena_commit(mn_arena *arena); /* allocates what was measured; starts over at 0 */
+void mn_arena_free(mn_arena *arena);        /* safe twice */
+
+#endif

@@ -1,0 +1,83 @@
+/* model.h - a language model as Hugging Face publishes it: configuration, weights, where they lie.
+ *
+ * config.json gives the shapes; the binding table (host/model/binding.c) has one row per tensor and
+ * serves loading, checking, inspecting and random weights. Matrices stay as stored (fp16, bf16 or
+ * fp32) in the mapped files; vectors (norms, biases) are kept as fp32. The model owns the checkpoint
+ * and its weights arena; it is read-only after opening. */
+#ifndef MNEME_MODEL_H
+#define MNEME_MODEL_H
+
+#include "mneme/checkpoint.h"
+#include "mneme/device.h"
+#include "mneme/json.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum mn_arch { MN_NEOX, MN_LLAMA } mn_arch;
+
+typedef struct mn_model_config {
+    mn_arch arch;
+    int64_t dim, layers, heads, kv_heads, head_dim, rotary_dims, ffn_dim, vocab, max_positions;
+    double rope_base;
+    float norm_eps;
+    bool parallel_residual; /* NeoX: x + attention(ln1 x) + mlp(ln2 x) */
+    bool tied;              /* the output matrix is the embedding */
+    int32_t bos, eos;       /* -1: none */
+} mn_model_config;
+
+mn_status mn_model_config_load(mn_model_config *out, const char *dir); /* DIR/config.json */
+mn_status mn_model_config_parse(mn_model_config *out, const mn_json *doc);
+/* One of the twelve models of the experiment by name ("pythia-410m", "llama-2-7b" ...); an unknown
+ * name fails with the list. */
+mn_status mn_model_config_named(mn_model_config *out, const char *name);
+const char *mn_arch_name(mn_arch arch); /* "GPT-NeoX", "Llama" */
+
+typedef struct mn_layer {
+    mn_tensor norm1_w, norm1_b, norm2_w, norm2_b;
+    mn_tensor qkv_w, qkv_b;     /* NeoX: fused, per head q k v */
+    mn_tensor q_w, k_w, v_w;    /* Llama */
+    mn_tensor out_w, out_b;     /* attention output */
+    mn_tensor gate_w;           /* Llama */
+    mn_tensor up_w, up_b, down_w, down_b;
+} mn_layer;
+
+typedef struct mn_model {
+    mn_model_config config;
+    mn_device *device;
+    mn_tensor embed_w, head_w, norm_w, norm_b;
+    mn_layer *layers;
+    mn_tensor cos_table, sin_table; /* (max_positions, rotary_dims / 2) */
+    mn_checkpoint *checkpoint;      /* NULL: random weights */
+    mn_arena weights;               /* what is not read in place */
+    char *path;                     /* the folder, or the shape's name */
+} mn_model;
+
+mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device);
+/* Random weights of a shape, for benchmarks: matrices of `dtype`, about N(0, 0.02). */
+mn_status mn_model_random(mn_model **out, const mn_model_config *config, const char *name,
+                          mn_dtype dtype, uint64_t seed, mn_device *device);
+void mn_model_close(mn_model **model);
+
+/* Rows of the binding table for one configuration, in file order. */
+typedef struct mn_binding_row {
+    char name[96];
+    int64_t shape[2];
+    int ndim;
+    int64_t layer;     /* -1: not part of a block */
+    int shard_axis;    /* which axis tensor parallelism cuts; -1: replicated */
+    mn_tensor *weight; /* its place in a model; NULL without one */
+} mn_binding_row;
+int64_t mn_binding_count(const mn_model_config *config);
+void mn_binding_at(mn_binding_row *out, const mn_model_config *config, mn_model *model,
+                   int64_t index);
+/* Buffers that old files carry and that are recomputed: masks, inv_freq. */
+bool mn_binding_is_buffer(const char *name);
+
+int64_t mn_model_parameters(const mn_model_config *config);
+
+/* After numbers went wrong: fails with the tensor, file and element of the first NaN or infinite
+ * weight, or returns MN_OK when all are finite. Reads every weight. */
+mn_status mn_model_check_finite(mn_model *model);
+
+#endif
