@@ -1,5 +1,5 @@
-/* test_fever.c - preparing the small fixture: every switch against counts made by hand, and the same
- * bytes whatever the form of the dump and the number of threads. */
+/* test_fever.c - preparing the small fixture: every switch against counts made by hand, and the
+ * same bytes whatever the form of the dump and the number of threads. */
 #include "check.h"
 
 #include "fever/wiki_scan.h"
@@ -213,7 +213,8 @@ static void test_demos(void **state) {
     assert_int_equal(f->summary.demos_mislabelled, 0);
     for (int p = 0; p < 5; p++) assert_int_equal(pages[p].demo_count, 5);
 
-    /* Four usable training claims, one of them REFUTES: among the first two. Then the missing label. */
+    /* Four usable training claims, one of them REFUTES: among the first two. Then the missing
+     * label. */
     assert_true(find_demo(&pages[0], "Beyonce sings.") < 0);
     const int refuted = find_demo(&pages[0], "Beyonce is a painter.");
     assert_true(refuted == 0 || refuted == 1);
@@ -346,6 +347,11 @@ static void test_same_bytes(void **state) {
             assert_memory_equal(&summary, &f->summary, sizeof summary);
             for (int i = 0; i < 4; i++) assert_same_file(f->out.text, out.text, files[i]);
             if (form == 0) assert_same_file(f->out.text, out.text, "manifest.json");
+            if (form != 1) continue;
+            char *manifest = mn_test_read(mn_test_join(out.text, "manifest.json").text, NULL);
+            const char *two = strstr(manifest, "wiki-2.jsonl");
+            assert_true(two && strstr(manifest, "wiki-10.jsonl") > two);
+            free(manifest);
         }
     }
 }
@@ -376,7 +382,11 @@ static void test_ranges(void **state) {
     mn_titles_close(&titles);
 }
 
-/* sha256sum and wc of the fixture's files. */
+/* By wc and sha256sum. */
+static const char wiki_input[] =
+    "\"bytes\": 1025, \"sha256\": "
+    "\"989b8bed055ae2d437116c403dad09201093608e23a158ab227513c6f61d92f5\"";
+
 static void test_manifest(void **state) {
     fixture *f = *state;
     prepare(f);
@@ -393,8 +403,7 @@ static void test_manifest(void **state) {
         "\"not_in_dump\": {\"count\": 1, \"titles\": [\"Missing\"]}",
         "\"empty_text\": {\"count\": 1, \"titles\": [\"Empty\"]}",
         "\"no_training_claim\": {\"count\": 1, \"titles\": [\"Untrained\"]}",
-        "\"bytes\": 1025, \"sha256\": "
-        "\"989b8bed055ae2d437116c403dad09201093608e23a158ab227513c6f61d92f5\"",
+        wiki_input,
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         if (!strstr(text, parts[i])) fail_msg("the manifest lacks %s:\n%s", parts[i], text);

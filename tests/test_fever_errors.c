@@ -1,4 +1,5 @@
-/* test_fever_errors.c - what is wrong with FEVER's files or a prepared folder is said with its place. */
+/* test_fever_errors.c - what is wrong with FEVER's files or a prepared folder is said with its
+ * place. */
 #include "check.h"
 
 #include "mneme/fever.h"
@@ -145,7 +146,8 @@ static void test_wiki_files(void **state) {
     assert_refused(f, MN_ERR_DATA, "no file named wiki-*.jsonl in this folder");
 }
 
-/* The first broken line of the dump is reported, whoever finds one first; the number is the file's. */
+/* The first broken line of the dump is reported, whoever finds one first; the number is the
+ * file's. */
 static void test_broken_line(void **state) {
     fixture *f = *state;
     const mn_test_path folder = mn_test_join(f->dir.text, "dump");
@@ -241,10 +243,23 @@ static void test_old_folder_survives(void **state) {
     mn_fever_close(&fever);
 }
 
+/* A run that fails while it writes leaves no manifest of an older one beside newer files. */
+static void test_no_mixed_folder(void **state) {
+    fixture *f = *state;
+    mn_prepare_summary summary;
+    mn_fever *fever = NULL;
+    MN_ASSERT_OK(mn_fever_prepare(&summary, &f->options));
+    const mn_test_path train = mn_test_join(f->out.text, "train.jsonl");
+    unlink(train.text);
+    mn_test_mkdir(train.text); /* cannot be replaced by a file */
+    MN_ASSERT_FAILS(mn_fever_prepare(&summary, &f->options), MN_ERR_IO, "train.jsonl");
+    MN_ASSERT_FAILS(mn_fever_open(&fever, f->out.text), MN_ERR_DATA, "did not finish");
+}
+
 /* ---- A prepared folder ----------------------------------------------------------------------- */
 
-/* Replaces the first `from` by `to` of the same length in a file of the folder, and the file's hash in
- * the manifest when `forge`. */
+/* Replaces the first `from` by `to` of the same length in a file of the folder, and the file's
+ * hash in the manifest when `forge`. */
 static void edit(const fixture *f, const char *name, const char *from, const char *to, bool forge) {
     const mn_test_path path = mn_test_join(f->out.text, name);
     const mn_test_path manifest = mn_test_join(f->out.text, "manifest.json");
@@ -336,6 +351,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_options, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_folder, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_old_folder_survives, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_mixed_folder, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_open, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_open_unfinished, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stop, set_up, tear_down),

@@ -176,7 +176,7 @@ static void test_demonstrations(void **state) {
     fixture f;
     mn_prepare_summary s;
     mn_fever *fever = NULL;
-    int first[MN_LABELS] = {0};
+    int first[MN_LABELS] = {0}, moved = 0;
     start(&f);
     MN_ASSERT_OK(mn_fever_prepare(&s, &f.options));
     MN_ASSERT_OK(mn_fever_open(&fever, f.out.text));
@@ -187,6 +187,9 @@ static void test_demonstrations(void **state) {
         bool fixed = false;
         int shown[MN_LABELS] = {0};
         first[page->demos[0].label]++;
+        const mn_fever_row *row = &fever->train[page->train_begin];
+        while (row->label != page->demos[0].label) row++;
+        moved += strcmp(row->claim, page->demos[0].claim) != 0;
         assert_int_equal(page->demo_count, MN_MAX_SHOTS);
         for (int i = 0; i < page->demo_count; i++) {
             if (fixed) assert_true(page->demos[i].fixed);
@@ -201,6 +204,7 @@ static void test_demonstrations(void **state) {
             }
         }
     }
+    assert_true(moved > 20); /* the order is drawn, not the file's */
     assert_true(first[MN_SUPPORTS] > 20 && first[MN_REFUTES] > 20); /* no label is always first */
     mn_fever_close(&fever);
     mn_test_rmdir(f.dir.text);

@@ -27,11 +27,18 @@ mn_status mn_fail_in(mn_status status, const char *format, ...) {
     va_start(args, format);
     vsnprintf(place, sizeof place, format, args);
     va_end(args);
-    memcpy(text, record.text, sizeof text);
-    const size_t used = strnlen(place, sizeof place);
-    snprintf(record.text, sizeof record.text, "%s", place);
-    if (used + 1 < sizeof record.text)
-        snprintf(record.text + used, sizeof record.text - used, ": %s", text);
+    const size_t used = strlen(place), room = sizeof text - used;
+    memcpy(text, place, used);
+    if (room > 2) {
+        /* as much of the old text as fits behind "place: " */
+        const size_t kept = strnlen(record.text, room - 3);
+        memcpy(text + used, ": ", 2);
+        memcpy(text + used + 2, record.text, kept);
+        text[used + 2 + kept] = '\0';
+    } else {
+        text[used] = '\0';
+    }
+    memcpy(record.text, text, sizeof text);
     record.status = status;
     return status;
 }

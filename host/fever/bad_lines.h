@@ -1,4 +1,5 @@
-/* bad_lines.h - broken lines that were skipped on request: how many, and where the first ones are. */
+/* bad_lines.h - broken lines that were skipped on request: how many, and where the first ones
+ * are. */
 #ifndef MNEME_HOST_FEVER_BAD_LINES_H
 #define MNEME_HOST_FEVER_BAD_LINES_H
 

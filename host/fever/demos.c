@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The document's blocks are FEVER's SUPPORTS, NOT ENOUGH INFO, REFUTES; its template shows a claim of
- * the second one as "(b) refutes". */
+/* The document's blocks are FEVER's SUPPORTS, NOT ENOUGH INFO, REFUTES; its template shows a
+ * claim of the second one as "(b) refutes". */
 #define SUPPORTED(text)                                                                            \
     { text, MN_SUPPORTS, MN_SUPPORTS }
 #define UNCERTAIN(text)                                                                            \
@@ -87,7 +87,8 @@ static mn_status show(mn_demo_set *set, page_state *page, const mn_chosen_demo *
     return MN_OK;
 }
 
-/* Walks a list of `count` demonstrations (order: by label, then as given) until the page is full. */
+/* Walks a list of `count` demonstrations (order: by label, then as given) until the page is
+ * full. */
 static mn_status take(mn_demo_set *set, page_state *page, const mn_chosen_demo *list,
                       int64_t count) {
     int64_t left[MN_LABELS] = {0}, at[MN_LABELS] = {0};

@@ -38,7 +38,8 @@ mn_status mn_demos_choose(mn_demo_set *out, const mn_selection *selection, const
                           const mn_rows *train_rows, mn_demo_labels labels, uint64_t seed);
 void mn_demos_free(mn_demo_set *set);
 
-/* Warns when the training file has a claim of the document's list under another label than `gold`. */
+/* Warns when the training file has a claim of the document's list under another label than
+ * `gold`. */
 void mn_demos_check_fixed(const mn_claims *train);
 
 #endif

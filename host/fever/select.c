@@ -141,7 +141,8 @@ static void count_rows(mn_rows *rows, int64_t page, int64_t claim, int64_t times
     rows->begin[page + 1] += times;
 }
 
-/* While filling, begin[p + 1] is where page p's next row goes; at the end, where page p + 1's begin. */
+/* While filling, begin[p + 1] is where page p's next row goes; at the end, where page p + 1's
+ * begin. */
 static void place_rows(mn_rows *rows, int64_t page, int64_t claim, int64_t times) {
     for (int64_t i = 0; i < times; i++) rows->claim[rows->begin[page + 1]++] = claim;
 }

@@ -49,7 +49,8 @@ bool mn_is_utf8(const char *text, size_t len) {
     return true;
 }
 
-/* *name points to `text` itself when it is ASCII (its own NFC form), else to new memory in *owned. */
+/* *name points to `text` itself when it is ASCII (its own NFC form), else to new memory in
+ * *owned. */
 static mn_status normalise(const char **name, size_t *name_len, char **owned, const char *text,
                            size_t len) {
     *owned = NULL;

@@ -57,9 +57,9 @@ static int64_t leading_number(const char *record, size_t len) {
     return i > 0 && (i == len || record[i] == '\t') ? number : -1;
 }
 
-/* Whether the record that says it is `number` is the sentence after `last`, not text that happens to
- * start like one ("1995 TAB ..."): the next number always is; a higher one is when it has a TAB and
- * the next number does not follow later (parts of the dump have gaps). */
+/* Whether the record that says it is `number` is the sentence after `last`, not text that
+ * happens to start like one ("1995 TAB ..."): the next number always is; a higher one is when it
+ * has a TAB and the next number does not follow later (parts of the dump have gaps). */
 static bool starts_sentence(int64_t number, int64_t last, const char *record, size_t len) {
     if (number <= last) return false;
     if (number == last + 1) return true;
@@ -92,8 +92,9 @@ static mn_status add_sentence(mn_wiki_page *page, int64_t number, const mn_buf *
     return MN_OK;
 }
 
-/* Some sentences and anchors of the dump have newlines in them. A record that starts no sentence is the
- * rest of the one before: of its sentence while no TAB has ended that, of its anchors afterwards. */
+/* Some sentences and anchors of the dump have newlines in them. A record that starts no sentence
+ * is the rest of the one before: of its sentence while no TAB has ended that, of its anchors
+ * afterwards. */
 mn_status mn_wiki_split(mn_wiki_page *page, const char *lines, mn_page_text page_text) {
     mn_status st = MN_OK;
     mn_buf sentence = {0};

@@ -1,4 +1,5 @@
-/* wiki_scan.c - workers take the tasks of the wiki dump in order; their results are merged in order. */
+/* wiki_scan.c - workers take the tasks of the wiki dump in order; their results are merged in
+ * order. */
 #include "fever/wiki_scan.h"
 
 #include "mneme/json.h"

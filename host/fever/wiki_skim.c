@@ -1,8 +1,9 @@
-/* wiki_skim.c - recognises the lines that FEVER's wiki dump consists of, without building anything.
+/* wiki_skim.c - recognises the lines that FEVER's wiki dump consists of, without building
+ * anything.
  *
- * 5.4 million pages are passed over for the hundred that are wanted: the JSON library reads 290 MB/s
- * of them, this 700 (same core, same file). It only ever says yes to lines that the library would
- * accept; on anything unusual it says nothing, and the library decides. */
+ * 5.4 million pages are passed over for the hundred that are wanted: the JSON library reads 290
+ * MB/s of them, this 700 (same core, same file). It only ever says yes to lines that the library
+ * would accept; on anything unusual it says nothing, and the library decides. */
 #include "fever/wiki.h"
 
 #include <string.h>

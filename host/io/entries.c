@@ -6,7 +6,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-bool mn_utf8_valid(const char *text, size_t len) {
+bool mn_io_valid_name(const char *text, size_t len) {
     for (size_t i = 0; i < len;) {
         utf8proc_int32_t point;
         if (text[i] == '\0') return false;
@@ -40,7 +40,7 @@ mn_shown mn_show_shape(const int64_t *shape, int ndim) {
 
 mn_status mn_entries_add(mn_entries *list, const char *name, size_t len, const mn_tensor *view,
                          const char *refused, const char *file) {
-    MN_CHECK(mn_utf8_valid(name, len), MN_ERR_DATA,
+    MN_CHECK(mn_io_valid_name(name, len), MN_ERR_DATA,
              "%s: tensor %s: expected a name in UTF-8 without NUL", file, mn_show(name, len).text);
     MN_TRY(mn_grow(&list->data, &list->cap, list->len + 1, sizeof *list->data));
     char *copy = mn_strdup_n(name, len);

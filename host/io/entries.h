@@ -25,7 +25,7 @@ mn_status mn_entries_add(mn_entries *list, const char *name, size_t len, const m
 mn_status mn_entries_sort(mn_entries *list); /* by name; a name that occurs twice fails */
 void mn_entries_free(mn_entries *list);
 
-bool mn_utf8_valid(const char *text, size_t len); /* and without a NUL */
+bool mn_io_valid_name(const char *text, size_t len); /* and without a NUL */
 
 /* A name from a file, made fit for a message: quoted, shortened, control characters replaced. */
 typedef struct mn_shown {

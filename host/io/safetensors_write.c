@@ -21,7 +21,7 @@ static mn_status check_names(const char *path, const mn_stored *tensors, int64_t
     for (int64_t i = 0; i < count; i++) {
         const char *name = sorted[i]->name;
         const mn_shown shown = mn_show(name, strlen(name));
-        MN_CHECK_GOTO(mn_utf8_valid(name, strlen(name)), MN_ERR_USAGE,
+        MN_CHECK_GOTO(mn_io_valid_name(name, strlen(name)), MN_ERR_USAGE,
                       "%s: tensor %s: expected a name in UTF-8", path, shown.text);
         MN_CHECK_GOTO(strcmp(name, MN_SAFETENSORS_METADATA) != 0, MN_ERR_USAGE,
                       "%s: tensor %s: the format keeps this name for itself", path, shown.text);

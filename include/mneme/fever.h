@@ -7,31 +7,33 @@
  *   demos.jsonl   {"page", "demos": [{"claim", "label", "source"}]}   the page's demonstrations, in
  *                 the order in which they are shown; source is "train" or "fixed"
  *   manifest.json counts, switches, dropped pages, and the sha256 of every input and output
- * Each file is replaced atomically and the manifest comes last: a folder without one is unfinished.
- * The same inputs and switches give the same bytes, whatever the number of threads and whether the
- * wiki dump is a folder, a zip or one file. mn_fever_open reads such a folder back.
- * Nothing here sees a model or a device.
+ * Each file is replaced atomically and the manifest comes last: a folder without one is
+ * unfinished. The same inputs and switches give the same bytes, whatever the number of threads
+ * and whether the wiki dump is a folder, a zip or one file. mn_fever_open reads such a folder
+ * back. Nothing here sees a model or a device.
  *
- * Pages. The claims are grouped by the page that their evidence names, titles compared in Unicode
- * NFC. Pages are ranked by their number of rows (see `rows`), ties by the bytes of the title; the
- * first `top_pages` are taken; a page is dropped when the dump lacks it, its text is empty, or no
- * training claim names it (counted under the first of these that applies). No page moves up.
+ * Pages. The claims are grouped by the page that their evidence names, titles compared in
+ * Unicode NFC. Pages are ranked by their number of rows (see `rows`), ties by the bytes of the
+ * title; the first `top_pages` are taken; a page is dropped when the dump lacks it, its text is
+ * empty, or no training claim names it (counted under the first of these that applies). No page
+ * moves up.
  *
- * Page text. The sentences of `lines` joined by one space, `text` when there are none. A record that
- * does not start with a number greater than the one before continues the record before it.
+ * Page text. The sentences of `lines` joined by one space, `text` when there are none. The dump has
+ * newlines inside sentences and anchors: what starts with no number that fits continues the record
+ * before it.
  *
- * Claims without a page. NOT ENOUGH INFO claims name none, so choosing by page drops them all, which
- * is the published experiment (MN_NEI_DROP). MN_NEI_RANDOM_PAGE gives each one, of both splits, to
- * one of the pages that are left, drawn from (seed, split, id of the claim); all of them then belong
- * to the selected pages, so they outweigh their share in FEVER.
+ * Claims without a page. NOT ENOUGH INFO claims name none, so choosing by page drops them all,
+ * which is the published experiment (MN_NEI_DROP). MN_NEI_RANDOM_PAGE gives each one, of both
+ * splits, to one of the pages that are left, drawn from (seed, split, id of the claim); all of
+ * them then belong to the selected pages, so they outweigh their share in FEVER.
  *
- * Demonstrations. A page's own training claims first, each text once and never the text of one of
- * its evaluation claims, in an order drawn from (seed, id of the claim). The next one shown has the
- * label shown least so far among those that are left; ties go round the labels from one drawn per
- * page: so every prefix is as balanced as the claims allow, and k-shot is the first k of k+1-shot.
- * When the page's claims are used up the document's 17 fixed claims fill up by the same rule, the
- * claims of a label in the document's order. Claims that wear another label than FEVER's (fixed
- * ones under MN_DEMO_DOCUMENT) are warned about and listed in the manifest.
+ * Demonstrations. A page's own training claims first, each text once and never the text of one
+ * of its evaluation claims, in an order drawn from (seed, id of the claim). The next one shown
+ * has the label shown least so far among those that are left; ties go round the labels from one
+ * drawn per page: so every prefix is as balanced as the claims allow, and k-shot is the first k
+ * of k+1-shot. When the page's claims are used up the document's 17 fixed claims fill up by the
+ * same rule, the claims of a label in the document's order. Claims that wear another label than
+ * FEVER's (fixed ones under MN_DEMO_DOCUMENT) are warned about and listed in the manifest.
  *
  * Labels are 0 supports, 1 refutes, 2 not enough info: the order of the answer letters a, b, c. */
 #ifndef MNEME_FEVER_H
@@ -57,9 +59,10 @@ typedef enum mn_demo_labels {
     MN_DEMO_GOLD,
     MN_DEMO_DOCUMENT
 } mn_demo_labels; /* --fewshot_labels */
-/* Page text as FEVER's dump has it, or with its Penn Treebank tokens as plain characters: -LRB- -RRB-
- * -LSB- -RSB- -LCB- -RCB- -COLON- as ()[]{}: and `` '' as ". Unchanged is the default: the published
- * memories learnt the pages as they are. Claims, and so prompts, are plain text in either case. */
+/* Page text as FEVER's dump has it, or with its Penn Treebank tokens as plain characters: -LRB-
+ * -RRB- -LSB- -RSB- -LCB- -RCB- -COLON- as ()[]{}: and `` '' as ". Unchanged is the default: the
+ * published memories learnt the pages as they are. Claims, and so prompts, are plain text in
+ * either case. */
 typedef enum mn_page_text { MN_TEXT_UNCHANGED, MN_TEXT_PLAIN } mn_page_text; /* --page_text */
 
 typedef struct mn_prepare_options {
@@ -72,9 +75,8 @@ typedef struct mn_prepare_options {
     mn_demo_labels fewshot_labels;
     mn_page_text page_text;
     uint64_t seed;
-    bool
-        skip_bad_lines; /* skip and count lines that cannot be read; otherwise the first one is an error */
-    int threads;        /* 0: as many as the process may use */
+    bool skip_bad_lines; /* count lines that cannot be read; otherwise the first is an error */
+    int threads;         /* 0: as many as the process may use */
 } mn_prepare_options;
 
 typedef struct mn_prepare_summary {
@@ -144,11 +146,11 @@ mn_status mn_fever_prompt(mn_buf *out, const mn_fever_page *page, int shots, con
 /* Answer candidates as continuations of a prompt: " (a)", " (b)", " (c)". */
 extern const char *const mn_fever_candidates[MN_LABELS];
 
-/* Reads the first answer letter of a generated continuation: returns 0..2, or -1 when unreadable.
- * Only the first line counts, an empty one too; white space around it is ignored. It starts with
- * "(a)", or with "a" or "(a" followed by ")", ".", ",", ":" or the end of the line; otherwise the
- * first "(a)", "(b)" or "(c)" anywhere in the line counts. Letters in either case. "a band from ..."
- * is not an answer. */
+/* Reads the first answer letter of a generated continuation: returns 0..2, or -1 when
+ * unreadable. Only the first line counts, an empty one too; white space around it is ignored. It
+ * starts with "(a)", or with "a" or "(a" followed by ")", ".", ",", ":" or the end of the line;
+ * otherwise the first "(a)", "(b)" or "(c)" anywhere in the line counts. Letters in either case.
+ * "a band from ..." is not an answer. */
 int mn_fever_parse_answer(const char *text, size_t len);
 
 #endif

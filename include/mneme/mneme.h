@@ -4,7 +4,9 @@
 
 #include "mneme/buf.h"
 #include "mneme/checkpoint.h"
+#include "mneme/complete.h"
 #include "mneme/device.h"
+#include "mneme/evaluate.h"
 #include "mneme/fever.h"
 #include "mneme/file.h"
 #include "mneme/half.h"

@@ -1,0 +1,139 @@
+/* bench.h - what the files of `mneme bench` share: the state of one run, timed work, packed batches
+ * and what they must cost. */
+#ifndef MNEME_CLI_BENCH_H
+#define MNEME_CLI_BENCH_H
+
+#include "cli/bench_peaks.h"
+#include "cli/options.h"
+#include "mneme/log.h"
+#include "mneme/session.h"
+
+enum { MN_BENCH_REPEATS = 99, MN_BENCH_LETTERS = 3, MN_BENCH_WORKS = 4 };
+
+typedef enum mn_bench_kind {
+    MN_BENCH_PREFILL,
+    MN_BENCH_DECODE,
+    MN_BENCH_PREFIX,
+    MN_BENCH_LINEAR
+} mn_bench_kind;
+
+typedef struct mn_bench_options {
+    const char *shape, *model;
+    mn_option_list what; /* mn_bench_kind */
+    int compute;         /* mn_compute */
+    int64_t repeat, tokens, context, steps, claims, seed;
+    bool json, quick;
+} mn_bench_options;
+
+/* Readings of one kind of peak, in the order taken. */
+typedef struct mn_bench_readings {
+    double *rates;
+    size_t count, cap;
+} mn_bench_readings;
+
+/* A piece of work, timed some times; `peaks` are the better readings of those before and behind. */
+typedef struct mn_bench_work {
+    const char *name, *unit; /* "prefill", "tokens/s" */
+    char title[64];
+    double units, flops, bytes; /* of one run */
+    mn_peak limit;
+    int runs;
+    double seconds[MN_BENCH_REPEATS], peaks[MN_BENCH_REPEATS];
+} mn_bench_work;
+
+/* What a prefix run says of each claim. */
+typedef struct mn_bench_answers {
+    int32_t *best;  /* (claims): the likeliest next token */
+    float *logprob; /* (claims, MN_BENCH_LETTERS) */
+} mn_bench_answers;
+
+/* How often two sets of answers agree. */
+typedef struct mn_bench_agreement {
+    int64_t claims, best, letter;
+    double max_difference; /* of the letters' log-probabilities */
+} mn_bench_agreement;
+
+typedef struct mn_bench_linear {
+    char matrix[64];
+    int64_t m, n, k;
+    double flops, bytes; /* of one product */
+    int runs;
+    double seconds[MN_BENCH_REPEATS];   /* of one product */
+    double read_peak[MN_BENCH_REPEATS]; /* bytes per second, read beside each run */
+    double flop_peak;
+} mn_bench_linear;
+
+typedef struct mn_bench {
+    const mn_bench_options *options;
+    mn_compute compute;
+    mn_device *device;
+    mn_model *model;
+    mn_session *session;
+    mn_peaks *peaks;
+    mn_progress *progress;
+    double load; /* the machine's load average before the run; below 0: unknown */
+    mn_bench_readings readings[MN_PEAKS];
+    mn_bench_work works[MN_BENCH_WORKS];
+    size_t work_count;
+    bool has_sharing, has_rounding; /* below */
+    mn_bench_agreement sharing;     /* shared prefix against whole prompts */
+    mn_bench_agreement rounding;    /* bf16 against fp32 */
+    mn_bench_linear *linear;
+    size_t linear_count;
+} mn_bench;
+
+/* A reading of a peak, also filed in b->readings. MN_STOPPED when a stop was requested. */
+mn_status mn_bench_peak(double *out, mn_bench *b, mn_peak which);
+mn_peak mn_bench_flop_peak(const mn_bench *b); /* fp32's or bf16's, by b->compute */
+/* One run to warm up, then b->options->repeat timed ones. */
+mn_status mn_bench_time(mn_bench *b, mn_bench_work *work, mn_status (*run)(void *), void *context);
+
+/* ---- bench_batch.c ---- */
+
+/* A packed batch of prompts with room for a number of tokens and sequences. */
+typedef struct mn_bench_batch {
+    mn_batch batch; /* shows the arrays below */
+    int32_t *ids, *positions, *rows, *outputs;
+    mn_attn_seq *seqs;
+    int64_t max_tokens, max_seqs;
+} mn_bench_batch;
+
+/* `count` new tokens that see the first `shared` rows of the cache, `before` rows of their own and
+ * themselves. Own rows begin at `own_begin`. The last token is an output if wanted. */
+typedef struct mn_bench_seq {
+    const int32_t *ids;
+    int64_t count, shared, own_begin, before;
+    bool output;
+} mn_bench_seq;
+
+mn_status mn_bench_batch_open(mn_bench_batch *out, int64_t tokens, int64_t seqs);
+void mn_bench_batch_close(mn_bench_batch *batch); /* safe twice */
+void mn_bench_batch_clear(mn_bench_batch *batch);
+void mn_bench_batch_add(mn_bench_batch *batch, const mn_bench_seq *seq);
+
+/* Multiplications and additions that the batch needs: matrices of the blocks for every token,
+ * attention for every pair of query and visible key, the output matrix for every output. */
+double mn_bench_flops(const mn_model_config *config, const mn_batch *batch);
+/* Bytes that must come from memory: every weight that is used, once; the cache rows, once. */
+double mn_bench_bytes(const mn_model *model, const mn_batch *batch);
+/* All weights that a batch with an output reads: everything but the embedding table. */
+double mn_bench_weight_bytes(const mn_model_config *config, mn_dtype dtype);
+mn_dtype mn_bench_dtype(const mn_model *model); /* of the matrices */
+
+/* ---- bench_work.c, bench_prefix.c, bench_linear.c ---- */
+
+mn_status mn_bench_prefill(mn_bench *b);
+mn_status mn_bench_decode(mn_bench *b);
+mn_status mn_bench_prefix(mn_bench *b);
+mn_status mn_bench_linear_sweep(mn_bench *b);
+
+enum { MN_BENCH_SHARED = 120, MN_BENCH_OWN = 12 }; /* tokens of the prefix and of a claim */
+int64_t mn_bench_whole_batch(int64_t claims);      /* whole prompts per pass */
+extern const int32_t mn_bench_letters[MN_BENCH_LETTERS];
+
+/* ---- bench_report.c ---- */
+
+mn_status mn_bench_text(mn_buf *out, const mn_bench *b);
+mn_status mn_bench_json(mn_buf *out, const mn_bench *b);
+
+#endif

@@ -1,0 +1,223 @@
+/* bench_prefix.c - the work of an evaluation: many claims about one page, whose few-shot prompts
+ * begin alike. Once as whole prompts, once with the common part computed a single time. */
+#include "cli/bench.h"
+
+#include "mneme/rng.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WHOLE = MN_BENCH_SHARED + MN_BENCH_OWN };
+
+/* Stand-ins for the label letters, which depend on the tokenizer: any three ids cost the same. */
+const int32_t mn_bench_letters[MN_BENCH_LETTERS] = {34, 35, 36};
+
+int64_t mn_bench_whole_batch(int64_t claims) { return claims < 8 ? claims : 8; }
+
+typedef struct page {
+    mn_bench *b;
+    mn_session *session;
+    int64_t claims;
+    int32_t *ids; /* (claims, WHOLE): prompts, the first SHARED ids of all of them the same */
+    mn_bench_batch batch;
+    mn_row_stat *stats;  /* (claims) */
+    int32_t *row, *letter; /* (claims, letters): where log-probabilities are taken */
+    mn_bench_answers *answers; /* of the current run */
+} page;
+
+static mn_status answers_open(mn_bench_answers *a, int64_t claims) {
+    a->best = calloc((size_t)claims, sizeof *a->best);
+    a->logprob = calloc((size_t)claims * MN_BENCH_LETTERS, sizeof *a->logprob);
+    MN_CHECK(a->best && a->logprob, MN_ERR_MEMORY, "no memory for the answers of %lld claims",
+             (long long)claims);
+    return MN_OK;
+}
+
+static void answers_close(mn_bench_answers *a) {
+    free(a->best);
+    free(a->logprob);
+}
+
+static mn_status page_open(page *p, mn_bench *b) {
+    const int64_t claims = b->options->claims, vocab = b->model->config.vocab;
+    *p = (page){.b = b, .session = b->session, .claims = claims};
+    p->ids = malloc((size_t)claims * WHOLE * sizeof *p->ids);
+    p->stats = calloc((size_t)claims, sizeof *p->stats);
+    p->row = calloc((size_t)claims * MN_BENCH_LETTERS, sizeof *p->row);
+    p->letter = calloc((size_t)claims * MN_BENCH_LETTERS, sizeof *p->letter);
+    MN_CHECK(p->ids && p->stats && p->row && p->letter, MN_ERR_MEMORY,
+             "no memory for %lld claims", (long long)claims);
+    for (int64_t i = 0; i < claims * WHOLE; i++) {
+        const bool shared = i % WHOLE < MN_BENCH_SHARED;
+        p->ids[i] = shared && i >= WHOLE
+                        ? p->ids[i % WHOLE]
+                        : (int32_t)mn_rng_below((uint64_t)b->options->seed, 1, (uint64_t)i, vocab);
+    }
+    for (int64_t i = 0; i < claims * MN_BENCH_LETTERS; i++) {
+        p->row[i] = (int32_t)(i / MN_BENCH_LETTERS);
+        p->letter[i] = (int32_t)(mn_bench_letters[i % MN_BENCH_LETTERS] % vocab);
+    }
+    const int64_t whole = mn_bench_whole_batch(claims) * WHOLE, own = claims * MN_BENCH_OWN;
+    const int64_t tokens = whole > own ? whole : own;
+    return mn_bench_batch_open(&p->batch, tokens > WHOLE ? tokens : WHOLE, claims);
+}
+
+static void page_close(page *p) {
+    mn_bench_batch_close(&p->batch);
+    free(p->letter);
+    free(p->row);
+    free(p->stats);
+    free(p->ids);
+}
+
+/* Claims first .. first + count - 1 are the outputs of the last pass. */
+static mn_status answer(page *p, int64_t first, int64_t count) {
+    mn_tensor logits;
+    const int64_t values = count * MN_BENCH_LETTERS;
+    MN_TRY(mn_session_logits(p->session, 0, count, &logits));
+    MN_TRY(mn_row_stats(p->b->device, p->stats, &logits));
+    for (int64_t i = 0; i < count; i++) p->answers->best[first + i] = p->stats[i].best_id;
+    mn_tensor out = mn_tensor_1d(p->answers->logprob + first * MN_BENCH_LETTERS, MN_F32, values);
+    const mn_tensor row = mn_tensor_1d(p->row, MN_I32, values);
+    const mn_tensor letter = mn_tensor_1d(p->letter, MN_I32, values);
+    return mn_logprob_gather(p->b->device, &out, &logits, p->stats, &row, &letter);
+}
+
+static void batch_whole(page *p, int64_t first, int64_t count) {
+    mn_bench_batch_clear(&p->batch);
+    for (int64_t i = 0; i < count; i++)
+        mn_bench_batch_add(&p->batch, &(mn_bench_seq){.ids = p->ids + (first + i) * WHOLE,
+                                                      .count = WHOLE,
+                                                      .own_begin = i * WHOLE,
+                                                      .output = true});
+}
+
+static void batch_prefix(page *p) {
+    mn_bench_batch_clear(&p->batch);
+    mn_bench_batch_add(&p->batch, &(mn_bench_seq){.ids = p->ids, .count = MN_BENCH_SHARED});
+}
+
+static void batch_claims(page *p) {
+    mn_bench_batch_clear(&p->batch);
+    for (int64_t i = 0; i < p->claims; i++)
+        mn_bench_batch_add(&p->batch,
+                           &(mn_bench_seq){.ids = p->ids + i * WHOLE + MN_BENCH_SHARED,
+                                           .count = MN_BENCH_OWN,
+                                           .shared = MN_BENCH_SHARED,
+                                           .own_begin = MN_BENCH_SHARED + i * MN_BENCH_OWN,
+                                           .output = true});
+}
+
+static mn_status whole_run(void *context) {
+    page *p = context;
+    const int64_t step = mn_bench_whole_batch(p->claims);
+    for (int64_t i = 0; i < p->claims; i += step) {
+        const int64_t count = p->claims - i < step ? p->claims - i : step;
+        batch_whole(p, i, count);
+        MN_TRY(mn_session_forward(p->session, &p->batch.batch));
+        MN_TRY(answer(p, i, count));
+    }
+    return MN_OK;
+}
+
+static mn_status shared_run(void *context) {
+    page *p = context;
+    batch_prefix(p);
+    MN_TRY(mn_session_forward(p->session, &p->batch.batch));
+    batch_claims(p);
+    MN_TRY(mn_session_forward(p->session, &p->batch.batch));
+    return answer(p, 0, p->claims);
+}
+
+static void add_cost(mn_bench_work *w, const page *p) {
+    w->flops += mn_bench_flops(&p->b->model->config, &p->batch.batch);
+    w->bytes += mn_bench_bytes(p->b->model, &p->batch.batch);
+}
+
+static mn_status time_whole(page *p) {
+    mn_bench_work *w = &p->b->works[p->b->work_count];
+    const int64_t step = mn_bench_whole_batch(p->claims);
+    *w = (mn_bench_work){.name = "prefix_whole", .unit = "claims/s", .units = (double)p->claims,
+                         .limit = mn_bench_flop_peak(p->b)};
+    snprintf(w->title, sizeof w->title, "%lld claims, whole prompts", (long long)p->claims);
+    for (int64_t i = 0; i < p->claims; i += step) {
+        batch_whole(p, i, p->claims - i < step ? p->claims - i : step);
+        add_cost(w, p);
+    }
+    MN_TRY(mn_bench_time(p->b, w, whole_run, p));
+    p->b->work_count++;
+    return MN_OK;
+}
+
+static mn_status time_shared(page *p) {
+    mn_bench_work *w = &p->b->works[p->b->work_count];
+    *w = (mn_bench_work){.name = "prefix_shared", .unit = "claims/s", .units = (double)p->claims,
+                         .limit = mn_bench_flop_peak(p->b)};
+    snprintf(w->title, sizeof w->title, "%lld claims, shared prefix", (long long)p->claims);
+    batch_prefix(p);
+    add_cost(w, p);
+    batch_claims(p);
+    add_cost(w, p);
+    MN_TRY(mn_bench_time(p->b, w, shared_run, p));
+    p->b->work_count++;
+    return MN_OK;
+}
+
+static int best_letter(const float *logprob) {
+    int best = 0;
+    for (int i = 1; i < MN_BENCH_LETTERS; i++)
+        if (logprob[i] > logprob[best]) best = i;
+    return best;
+}
+
+static mn_bench_agreement compare(const mn_bench_answers *a, const mn_bench_answers *b,
+                                  int64_t claims) {
+    mn_bench_agreement out = {.claims = claims};
+    for (int64_t i = 0; i < claims; i++) {
+        const float *x = a->logprob + i * MN_BENCH_LETTERS, *y = b->logprob + i * MN_BENCH_LETTERS;
+        out.best += a->best[i] == b->best[i];
+        out.letter += best_letter(x) == best_letter(y);
+        for (int j = 0; j < MN_BENCH_LETTERS; j++)
+            out.max_difference = fmax(out.max_difference, fabs((double)x[j] - (double)y[j]));
+    }
+    return out;
+}
+
+/* The same claims, computed in fp32. */
+static mn_status answer_in_f32(page *p) {
+    mn_session_options limits = *mn_session_limits(p->b->session);
+    limits.compute = MN_COMPUTE_F32;
+    MN_TRY(mn_session_open(&p->session, p->b->model, &limits));
+    const mn_status st = shared_run(p);
+    mn_session_close(&p->session);
+    return st;
+}
+
+mn_status mn_bench_prefix(mn_bench *b) {
+    page p = {0};
+    mn_bench_answers whole = {0}, shared = {0}, exact = {0};
+    mn_status st = MN_OK;
+    MN_GOTO(page_open(&p, b));
+    MN_GOTO(answers_open(&whole, p.claims));
+    MN_GOTO(answers_open(&shared, p.claims));
+    MN_GOTO(answers_open(&exact, p.claims));
+    p.answers = &whole;
+    MN_GOTO(time_whole(&p));
+    p.answers = &shared;
+    MN_GOTO(time_shared(&p));
+    b->sharing = compare(&whole, &shared, p.claims);
+    b->has_sharing = true;
+    if (b->compute == MN_COMPUTE_F32) goto done;
+    p.answers = &exact;
+    MN_GOTO(answer_in_f32(&p));
+    b->rounding = compare(&exact, &shared, p.claims);
+    b->has_rounding = true;
+done:
+    answers_close(&exact);
+    answers_close(&shared);
+    answers_close(&whole);
+    page_close(&p);
+    return st;
+}

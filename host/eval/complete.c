@@ -1,0 +1,260 @@
+/* complete.c - runs a plan: trunks, prompts with the candidates' common part, branches, decoding.
+ *
+ * The candidates double as a draft: where the model's own choice follows them, its continuation is
+ * read off logits that scoring has computed anyway, and decoding starts behind it. */
+#include "eval/feed.h"
+#include "eval/plan.h"
+#include "mneme/signals.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The tracks of one batch, by item. */
+typedef struct work {
+    feed feed;
+    const mn_plan *plan;
+    const mn_complete_hooks *hooks;
+    mn_completion *answers;
+    track *trunks, *prompts, *branches; /* branches: MN_MAX_CANDIDATES per item, most of them empty */
+    int64_t *requests;                  /* of the batch, for the hooks */
+    int64_t trunk_rows;                 /* cache rows of the open trunks */
+    int64_t max_items, max_groups;
+} work;
+
+static void clear_tracks(track *tracks, int64_t count) {
+    for (int64_t i = 0; tracks && i < count; i++) mn_track_free(&tracks[i]);
+}
+
+static void work_close(work *w) {
+    clear_tracks(w->trunks, w->max_groups);
+    clear_tracks(w->prompts, w->max_items);
+    clear_tracks(w->branches, w->max_items * MN_MAX_CANDIDATES);
+    free(w->trunks);
+    free(w->prompts);
+    free(w->branches);
+    free(w->requests);
+    mn_feed_close(&w->feed);
+}
+
+static mn_status work_open(work *w, mn_session *session, const mn_plan *plan,
+                           mn_completion *answers, const mn_complete_hooks *hooks) {
+    *w = (work){.plan = plan, .hooks = hooks, .answers = answers, .max_items = 1, .max_groups = 1};
+    for (int64_t i = 0; i < plan->batch_count; i++) {
+        const plan_batch *b = &plan->batches[i];
+        if (b->item_count > w->max_items) w->max_items = b->item_count;
+        if (b->group_count > w->max_groups) w->max_groups = b->group_count;
+    }
+    w->trunks = calloc((size_t)w->max_groups, sizeof *w->trunks);
+    w->prompts = calloc((size_t)w->max_items, sizeof *w->prompts);
+    w->branches = calloc((size_t)w->max_items * MN_MAX_CANDIDATES, sizeof *w->branches);
+    w->requests = calloc((size_t)w->max_items, sizeof *w->requests);
+    MN_CHECK(w->trunks && w->prompts && w->branches && w->requests, MN_ERR_MEMORY,
+             "no memory for batches of %lld prompts", (long long)w->max_items);
+    return mn_feed_open(&w->feed, session, hooks->temperature, hooks->seed);
+}
+
+/* Computes the trunks of the batch's groups, one behind the other from cache row 0 on. */
+static mn_status feed_trunks(work *w, const plan_batch *b) {
+    clear_tracks(w->trunks, w->max_groups);
+    w->trunk_rows = 0;
+    for (int64_t i = 0; i < b->group_count; i++) {
+        const plan_group *g = &w->plan->groups[b->first_group + i];
+        track *t = &w->trunks[i];
+        t->own_row = (int32_t)w->trunk_rows;
+        t->want_from = INT64_MAX;
+        if (g->trunk_len == 0) continue;
+        MN_TRY(mn_ids_append(&t->tokens, w->plan->requests[g->trunk_request].ids,
+                             (size_t)g->trunk_len));
+        w->trunk_rows += g->trunk_len;
+    }
+    return mn_feed_run(&w->feed, w->trunks, b->group_count);
+}
+
+/* A request's prompt behind its trunk, then the tokens that its candidates share. */
+static mn_status prompt_track(work *w, track *t, const plan_item *item, int32_t trunk_row,
+                              int64_t row) {
+    const mn_request *r = &w->plan->requests[item->request];
+    mn_completion *a = &w->answers[item->request];
+    const int64_t own = r->len - item->prefix;
+    t->own_row = (int32_t)row;
+    t->position = (int32_t)item->prefix;
+    t->shared_begin[0] = trunk_row;
+    t->shared_len[0] = (int32_t)item->prefix;
+    t->want_from = own - 1;
+    t->stream = (uint64_t)item->request;
+    MN_TRY(mn_ids_append(&t->tokens, r->ids + item->prefix, (size_t)own));
+    for (int c = 0; c < r->candidate_count; c++) {
+        a->logprob[c] = 0;
+        a->greedy[c] = true;
+    }
+    for (int64_t i = 0; i <= item->common && r->candidate_count > 0; i++) {
+        if (i < item->common) MN_TRY(mn_ids_push(&t->tokens, r->candidates[0].data[i]));
+        for (int c = 0; c < r->candidate_count; c++)
+            MN_TRY(mn_track_target(t, own - 1 + i, r->candidates[c].data[i], &a->logprob[c],
+                                   &a->greedy[c]));
+    }
+    return MN_OK;
+}
+
+/* What a candidate adds behind the common part, except its last token, which is only predicted. */
+static mn_status branch_track(work *w, track *t, const plan_item *item, const track *prompt, int c,
+                              int64_t row) {
+    const mn_request *r = &w->plan->requests[item->request];
+    mn_completion *a = &w->answers[item->request];
+    const int32_t *rest = r->candidates[c].data + item->common;
+    const int64_t len = (int64_t)r->candidates[c].len - item->common;
+    t->own_row = (int32_t)row;
+    t->position = (int32_t)(r->len + item->common);
+    t->shared_begin[0] = prompt->shared_begin[0];
+    t->shared_len[0] = prompt->shared_len[0];
+    t->shared_begin[1] = prompt->own_row;
+    t->shared_len[1] = (int32_t)prompt->tokens.len;
+    for (int64_t i = 0; i + 1 < len; i++) {
+        MN_TRY(mn_ids_push(&t->tokens, rest[i]));
+        MN_TRY(mn_track_target(t, i, rest[i + 1], &a->logprob[c], &a->greedy[c]));
+    }
+    return MN_OK;
+}
+
+static mn_status feed_prompts(work *w, const plan_batch *b) {
+    int64_t row = w->trunk_rows, group = 0;
+    clear_tracks(w->prompts, w->max_items);
+    clear_tracks(w->branches, w->max_items * MN_MAX_CANDIDATES);
+    for (int64_t i = 0; i < b->item_count; i++) {
+        const plan_item *item = &w->plan->items[b->first_item + i];
+        const plan_group *g = &w->plan->groups[b->first_group + group];
+        while (b->first_item + i >= g->first + g->count)
+            g = &w->plan->groups[b->first_group + ++group];
+        MN_TRY(prompt_track(w, &w->prompts[i], item, w->trunks[group].own_row, row));
+        const mn_request *r = &w->plan->requests[item->request];
+        int64_t branch_row = row + r->len - item->prefix +
+                             (item->common > r->max_new_tokens ? item->common : r->max_new_tokens);
+        for (int c = 0; c < r->candidate_count; c++) {
+            track *t = &w->branches[i * MN_MAX_CANDIDATES + c];
+            MN_TRY(branch_track(w, t, item, &w->prompts[i], c, branch_row));
+            branch_row += (int64_t)t->tokens.len;
+        }
+        row += mn_plan_item_rows(w->plan, item);
+    }
+    MN_TRY(mn_feed_run(&w->feed, w->prompts, b->item_count));
+    return mn_feed_run(&w->feed, w->branches, b->item_count * MN_MAX_CANDIDATES);
+}
+
+/* Appends a generated token; false when the continuation ends with it (or, for EOS, before it). */
+static mn_status accept(work *w, int64_t request, int32_t id, bool *goes_on) {
+    mn_ids *generated = &w->answers[request].generated;
+    *goes_on = false;
+    if (id == w->hooks->eos) return MN_OK;
+    MN_TRY(mn_ids_push(generated, id));
+    if ((int64_t)generated->len >= w->plan->requests[request].max_new_tokens) return MN_OK;
+    *goes_on = !w->hooks->stop || !w->hooks->stop(w->hooks->context, request, generated);
+    return MN_OK;
+}
+
+/* Follows the model's choices through the logits that scoring has left. The prompt's track is cut
+ * back to what was followed, the generated tokens behind that are pending. */
+static mn_status follow_draft(work *w, const plan_item *item, track *prompt, const track *branches,
+                              bool *goes_on) {
+    const mn_request *r = &w->plan->requests[item->request];
+    mn_ids *generated = &w->answers[item->request].generated;
+    const int64_t own = r->len - item->prefix;
+    int64_t matched = 0;
+    MN_TRY(accept(w, item->request, prompt->best.data[0], goes_on));
+    while (*goes_on && matched < item->common &&
+           generated->data[matched] == r->candidates[0].data[matched]) {
+        matched++;
+        MN_TRY(accept(w, item->request, prompt->best.data[matched], goes_on));
+    }
+    if (matched == item->common) {
+        for (int c = 0; c < r->candidate_count && *goes_on; c++) {
+            const int32_t *rest = r->candidates[c].data + item->common;
+            int64_t i = 0;
+            while (*goes_on && i < (int64_t)branches[c].tokens.len &&
+                   generated->data[matched + i] == rest[i]) {
+                MN_TRY(accept(w, item->request, branches[c].best.data[i], goes_on));
+                i++;
+            }
+            if (i > 0) break;
+        }
+    }
+    prompt->tokens.len = (size_t)(own + matched);
+    prompt->fed = own + matched;
+    return MN_OK;
+}
+
+/* Feeds generated tokens that are not in the cache yet, all unfinished requests together. */
+static mn_status decode(work *w, const plan_batch *b) {
+    int64_t active = 0;
+    for (int64_t i = 0; i < b->item_count; i++) {
+        const plan_item *item = &w->plan->items[b->first_item + i];
+        bool goes_on = false;
+        if (w->plan->requests[item->request].max_new_tokens == 0) continue;
+        MN_TRY(follow_draft(w, item, &w->prompts[i], &w->branches[i * MN_MAX_CANDIDATES],
+                            &goes_on));
+        w->prompts[i].want_from = goes_on ? 0 : INT64_MAX; /* marks the unfinished ones */
+        active += goes_on;
+    }
+    while (active > 0) {
+        for (int64_t i = 0; i < b->item_count; i++) {
+            track *t = &w->prompts[i];
+            const plan_item *item = &w->plan->items[b->first_item + i];
+            const mn_request *r = &w->plan->requests[item->request];
+            if (t->want_from == INT64_MAX || r->max_new_tokens == 0) continue;
+            const mn_ids *generated = &w->answers[item->request].generated;
+            const int64_t known = (int64_t)t->tokens.len - (r->len - item->prefix);
+            MN_TRY(mn_ids_append(&t->tokens, generated->data + known,
+                                 generated->len - (size_t)known));
+            t->want_from = (int64_t)t->tokens.len - 1;
+            t->best.len = 0;
+        }
+        MN_TRY(mn_feed_run(&w->feed, w->prompts, b->item_count));
+        for (int64_t i = 0; i < b->item_count; i++) {
+            track *t = &w->prompts[i];
+            bool goes_on = false;
+            const int64_t request = w->plan->items[b->first_item + i].request;
+            if (t->want_from == INT64_MAX || w->plan->requests[request].max_new_tokens == 0)
+                continue;
+            MN_TRY(accept(w, request, t->best.data[0], &goes_on));
+            if (goes_on) continue;
+            t->want_from = INT64_MAX;
+            active--;
+        }
+    }
+    return MN_OK;
+}
+
+static mn_status run_batch(work *w, const plan_batch *b) {
+    for (int64_t i = 0; i < b->item_count; i++)
+        w->answers[w->requests[i]].generated.len = 0;
+    MN_TRY(feed_prompts(w, b));
+    return decode(w, b);
+}
+
+mn_status mn_complete(mn_session *session, const mn_plan *plan, mn_completion *answers,
+                      const mn_complete_hooks *hooks) {
+    work w;
+    mn_status st = work_open(&w, session, plan, answers, hooks);
+    bool trunks_ready = false;
+    for (int64_t i = 0; st == MN_OK && i < plan->batch_count; i++) {
+        const plan_batch *b = &plan->batches[i];
+        for (int64_t j = 0; j < b->item_count; j++)
+            w.requests[j] = plan->items[b->first_item + j].request;
+        if (b->opens) trunks_ready = false;
+        if (hooks->skip && hooks->skip(hooks->context, w.requests, b->item_count)) continue;
+        if (mn_stop_requested()) {
+            st = mn_fail(MN_STOPPED, "stopped on request after %lld of %lld batches", (long long)i,
+                         (long long)plan->batch_count);
+            break;
+        }
+        if (!trunks_ready) st = feed_trunks(&w, b);
+        trunks_ready = true;
+        if (st == MN_OK) st = run_batch(&w, b);
+        if (st == MN_OK && hooks->done) st = hooks->done(hooks->context, w.requests, b->item_count);
+    }
+    work_close(&w);
+    return st;
+}
+
+void mn_completions_free(mn_completion *answers, int64_t count) {
+    for (int64_t i = 0; answers && i < count; i++) mn_ids_free(&answers[i].generated);
+}

@@ -1,0 +1,263 @@
+/* evaluate.c - from a prepared folder to predictions: prompts, one pass, answers, results. */
+#include "eval/evaluation.h"
+#include "mneme/version.h"
+#include "mneme/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static mn_status encode_candidates(mn_evaluation *e) {
+    for (int c = 0; c < MN_LABELS; c++)
+        MN_TRY(mn_tokenizer_encode(e->tokenizer, mn_fever_candidates[c],
+                                   strlen(mn_fever_candidates[c]), MN_TOKENIZE_CONTINUE,
+                                   &e->candidates[c]));
+    return MN_OK;
+}
+
+static mn_status add_prompt(mn_evaluation *e, int64_t row, int shots) {
+    const mn_fever_row *r = &e->fever->eval[row];
+    const mn_fever_page *page = &e->fever->pages[r->page];
+    eval_prompt *p = &e->prompts[e->count++];
+    *p = (eval_prompt){.row = row, .shots = shots, .begin = e->ids.len, .generated = -1};
+    mn_buf_clear(&e->text);
+    MN_CHECK(shots <= page->demo_count, MN_ERR_DATA,
+             "page %s has %d demonstrations, %d shots are wanted", page->title, page->demo_count,
+             shots);
+    MN_TRY(mn_fever_prompt(&e->text, page, shots, r->claim));
+    MN_TRY(mn_tokenizer_encode(e->tokenizer, e->text.data, e->text.len, MN_TOKENIZE_SPECIAL,
+                               &e->ids));
+    p->len = e->ids.len - p->begin;
+    const int64_t most = e->model->config.max_positions - e->options.max_gen_toks -
+                         (int64_t)e->candidates[0].len;
+    MN_CHECK((int64_t)p->len <= most, MN_ERR_DATA,
+             "claim %lld on page %s with %d shots has %zu tokens; the model has room for %lld",
+             (long long)r->id, page->title, shots, p->len, (long long)most);
+    return MN_OK;
+}
+
+static mn_status make_prompts(mn_evaluation *e) {
+    const mn_eval_options *o = &e->options;
+    const size_t all = (size_t)(e->rows * o->shots_count);
+    e->prompts = calloc(all + 1, sizeof *e->prompts);
+    e->requests = calloc(all + 1, sizeof *e->requests);
+    e->answers = calloc(all + 1, sizeof *e->answers);
+    MN_CHECK(e->prompts && e->requests && e->answers, MN_ERR_MEMORY, "no memory for %zu prompts",
+             all);
+    MN_TRY(encode_candidates(e));
+    for (int64_t page = 0; page < e->fever->page_count; page++)
+        for (int s = 0; s < o->shots_count; s++)
+            for (int64_t row = e->fever->pages[page].eval_begin;
+                 row < e->fever->pages[page].eval_end && row < e->rows; row++)
+                MN_TRY(add_prompt(e, row, o->shots[s]));
+    for (int64_t i = 0; i < e->count; i++) /* the ids do not move any more */
+        e->requests[i] =
+            (mn_request){.ids = e->ids.data + e->prompts[i].begin,
+                         .len = (int64_t)e->prompts[i].len,
+                         .group = e->fever->eval[e->prompts[i].row].page,
+                         .candidates = e->candidates,
+                         .candidate_count = o->choice ? MN_LABELS : 0,
+                         .max_new_tokens = o->generate ? o->max_gen_toks : 0};
+    return MN_OK;
+}
+
+mn_status mn_eval_text(const mn_evaluation *e, int64_t prompt, mn_buf *out) {
+    const mn_ids *ids = &e->answers[prompt].generated;
+    mn_buf_clear(out);
+    for (size_t i = 0; i < ids->len; i++)
+        if (ids->data[i] < mn_tokenizer_size(e->tokenizer)) /* padding rows of the vocabulary */
+            MN_TRY(mn_tokenizer_piece(e->tokenizer, ids->data[i], out));
+    return MN_OK;
+}
+
+/* An answer is complete at its closing parenthesis or at the end of the line. */
+static bool stop_answer(void *context, int64_t prompt, const mn_ids *generated) {
+    mn_evaluation *e = context;
+    (void)generated;
+    if (mn_eval_text(e, prompt, &e->text) != MN_OK) return true;
+    return e->text.len > 0 && (memchr(e->text.data, '\n', e->text.len) ||
+                               memchr(e->text.data, ')', e->text.len));
+}
+
+static bool skip_known(void *context, const int64_t *prompts, int64_t count) {
+    mn_evaluation *e = context;
+    for (int64_t i = 0; i < count; i++)
+        if (!e->prompts[prompts[i]].known) return false;
+    mn_progress_add(e->progress, count);
+    return true;
+}
+
+static mn_status batch_done(void *context, const int64_t *prompts, int64_t count) {
+    mn_evaluation *e = context;
+    MN_TRY(mn_journal_add(e, prompts, count));
+    mn_progress_add(e->progress, count);
+    return MN_OK;
+}
+
+static mn_status answer_prompts(mn_evaluation *e) {
+    mn_status st = MN_OK;
+    const mn_eval_options *o = &e->options;
+    mn_plan *plan = NULL;
+    mn_session *session = NULL;
+    mn_session_options room;
+    const mn_plan_options plan_options = {.batch_size = o->batch_size,
+                                          .share_prefixes = o->share_prefixes};
+    const mn_complete_hooks hooks = {.context = e, .stop = stop_answer, .skip = skip_known,
+                                     .done = batch_done, .eos = e->model->config.eos,
+                                     .seed = o->seed};
+    MN_GOTO(mn_plan_make(&plan, e->model, e->requests, e->count, &plan_options));
+    mn_log(MN_LOG_INFO, "%lld prompts in %lld batches; %lld of %lld prompt tokens are computed",
+           (long long)e->count, (long long)mn_plan_batches(plan), (long long)mn_plan_tokens(plan),
+           (long long)mn_plan_prompt_tokens(plan));
+    mn_plan_session(&room, plan);
+    room.compute = o->compute;
+    MN_GOTO(mn_session_open(&session, e->model, &room));
+    e->progress = mn_progress_begin("evaluating", "prompts", e->count);
+    st = mn_complete(session, plan, e->answers, &hooks);
+    mn_progress_end(&e->progress);
+    if (st == MN_STOPPED) st = mn_fail_in(st, "finished prompts are kept; the same command goes on");
+done:
+    mn_session_close(&session);
+    mn_plan_close(&plan);
+    return st;
+}
+
+static mn_status read_answers(mn_evaluation *e) {
+    for (int64_t i = 0; i < e->count; i++) {
+        eval_prompt *p = &e->prompts[i];
+        const double *logprob = e->answers[i].logprob;
+        MN_TRY(mn_eval_text(e, i, &e->text));
+        p->generated = (int8_t)mn_fever_parse_answer(e->text.data ? e->text.data : "", e->text.len);
+        for (int c = 1; c < MN_LABELS; c++)
+            if (logprob[c] > logprob[p->chosen]) p->chosen = (int8_t)c;
+    }
+    return MN_OK;
+}
+
+static const char *base_name(const char *path) {
+    const char *end = path + strlen(path), *at;
+    while (end > path + 1 && end[-1] == '/') end--;
+    for (at = end; at > path && at[-1] != '/'; at--) {}
+    return at;
+}
+
+/* The results' inputs: one entry per (shots, scoring), in the order asked for. */
+static mn_status make_results(mn_evaluation *e) {
+    const mn_eval_options *o = &e->options;
+    const mn_model_config *c = &e->model->config;
+    const size_t entries = (size_t)o->shots_count * ((size_t)o->generate + (size_t)o->choice);
+    const size_t rows = e->rows ? (size_t)e->rows : 1;
+    mn_results *r = &e->results;
+    r->entries = calloc(entries, sizeof *r->entries);
+    e->gold = calloc(rows, sizeof *e->gold);
+    e->pred = calloc(entries * rows, sizeof *e->pred);
+    e->cluster = calloc(rows, sizeof *e->cluster);
+    MN_CHECK(r->entries && e->gold && e->pred && e->cluster, MN_ERR_MEMORY,
+             "no memory for results of %zu rows", rows);
+    for (int64_t i = 0; i < e->rows; i++) {
+        e->gold[i] = (int8_t)e->fever->eval[i].label;
+        e->cluster[i] = e->fever->eval[i].page;
+    }
+    for (int scoring = 0; scoring < 2; scoring++) {
+        if (!(scoring == MN_SCORING_GENERATE ? o->generate : o->choice)) continue;
+        for (int s = 0; s < o->shots_count; s++) {
+            int8_t *pred = e->pred + r->count * rows;
+            for (int64_t i = 0; i < e->count; i++)
+                if (e->prompts[i].shots == o->shots[s])
+                    pred[e->prompts[i].row] = scoring == MN_SCORING_GENERATE
+                                                  ? e->prompts[i].generated
+                                                  : e->prompts[i].chosen;
+            r->entries[r->count++] = (mn_result_entry){
+                .shots = o->shots[s], .scoring = scoring ? MN_SCORING_CHOICE : MN_SCORING_GENERATE,
+                .n = e->rows, .n_original = e->fever->eval_count, .gold = e->gold, .pred = pred,
+                .cluster = e->cluster, .clusters = e->fever->page_count,
+                .seconds = (mn_now() - e->begin) / (double)entries};
+        }
+    }
+    snprintf(e->architecture, sizeof e->architecture, "%s, %lld layers, width %lld",
+             mn_arch_name(c->arch), (long long)c->layers, (long long)c->dim);
+    r->model_name = e->model_name;
+    r->model_path = o->model_path;
+    r->architecture = e->architecture;
+    r->parameters = mn_model_parameters(c);
+    r->device = e->model->device->description;
+    r->compute = o->compute == MN_COMPUTE_BF16 ? "bf16" : "fp32";
+    r->data_path = o->data_path;
+    r->data_sha256 = e->fever->sha256;
+    r->version = MNEME_VERSION;
+    r->seed = o->seed;
+    r->bootstrap_iters = o->bootstrap_iters;
+    r->unparsed = o->unparsed;
+    r->batch_size = o->batch_size;
+    r->limit = o->limit;
+    r->seconds = mn_now() - e->begin;
+    return mn_results_compute(r, NULL);
+}
+
+static mn_status check_options(const mn_eval_options *o) {
+    MN_CHECK(o->shots_count > 0 && (o->generate || o->choice), MN_ERR_USAGE,
+             "an evaluation needs a number of shots and a scoring");
+    for (int i = 0; i < o->shots_count; i++)
+        MN_CHECK(o->shots[i] >= 0 && o->shots[i] <= MN_MAX_SHOTS, MN_ERR_USAGE,
+                 "%d shots are not between 0 and %d", o->shots[i], MN_MAX_SHOTS);
+    MN_CHECK(o->max_gen_toks > 0, MN_ERR_USAGE, "an answer needs at least one token");
+    return MN_OK;
+}
+
+mn_status mn_evaluation_run(mn_evaluation **out, mn_model *model, const mn_tokenizer *tokenizer,
+                            const mn_fever *fever, const mn_eval_options *options) {
+    mn_status st = MN_OK;
+    *out = NULL;
+    MN_TRY(check_options(options));
+    MN_CHECK(mn_tokenizer_size(tokenizer) <= model->config.vocab, MN_ERR_DATA,
+             "the tokenizer has %d tokens, the model %lld: they do not belong together",
+             mn_tokenizer_size(tokenizer), (long long)model->config.vocab);
+    mn_evaluation *e = calloc(1, sizeof *e);
+    MN_CHECK(e, MN_ERR_MEMORY, "no memory for an evaluation");
+    *e = (mn_evaluation){.model = model, .tokenizer = tokenizer, .fever = fever,
+                         .options = *options, .begin = mn_now()};
+    e->rows = options->limit > 0 && options->limit < fever->eval_count ? options->limit
+                                                                       : fever->eval_count;
+    const char *name = base_name(options->model_path);
+    e->model_name = mn_strdup_n(name, strcspn(name, "/"));
+    MN_CHECK_GOTO(e->model_name, MN_ERR_MEMORY, "no memory for an evaluation");
+    e->results.model_name = e->model_name; /* the journal's folder carries it */
+    MN_GOTO(make_prompts(e));
+    MN_GOTO(mn_journal_open(e));
+    MN_GOTO(answer_prompts(e));
+    MN_GOTO(read_answers(e));
+    MN_GOTO(make_results(e));
+    *out = e;
+    e = NULL;
+done:
+    mn_evaluation_close(&e);
+    return st;
+}
+
+const mn_results *mn_evaluation_results(const mn_evaluation *e) { return &e->results; }
+
+mn_status mn_evaluation_write(mn_evaluation *e, mn_buf *path) {
+    MN_TRY(mn_results_write(path, &e->results, e->options.output_path));
+    if (e->options.log_samples) MN_TRY(mn_samples_write(e));
+    return mn_journal_remove(e);
+}
+
+void mn_evaluation_close(mn_evaluation **evaluation) {
+    mn_evaluation *e = *evaluation;
+    if (!e) return;
+    mn_journal_close(&e->journal);
+    mn_completions_free(e->answers, e->count);
+    free(e->answers);
+    free(e->requests);
+    free(e->prompts);
+    mn_ids_free(&e->ids);
+    for (int c = 0; c < MN_LABELS; c++) mn_ids_free(&e->candidates[c]);
+    mn_buf_free(&e->text);
+    free(e->model_name);
+    free(e->results.entries);
+    free(e->gold);
+    free(e->pred);
+    free(e->cluster);
+    free(e);
+    *evaluation = NULL;
+}

@@ -1,0 +1,207 @@
+/* journal.c - answers on disk as they come: one JSON line per prompt, synced after every batch.
+ *
+ * The file's name carries a hash of everything that the answers depend on, and its first line says
+ * it in full; another evaluation has another journal. A line that a crash cut short is dropped. */
+#include "eval/evaluation.h"
+#include "mneme/version.h"
+#include "mneme/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct journal {
+    char *path;
+    int fd;
+    mn_buf lines; /* scratch */
+};
+
+/* Sizes and times of the model's files: enough to notice that they were replaced. */
+static mn_status append_files(mn_buf *out, const mn_model *m) {
+    const char *last = "";
+    for (int64_t i = 0; m->checkpoint && i < mn_checkpoint_count(m->checkpoint); i++) {
+        const char *file = mn_checkpoint_at(m->checkpoint, i)->file;
+        struct stat info;
+        if (strcmp(file, last) == 0 || stat(file, &info) != 0) continue;
+        last = file;
+        MN_TRY(mn_buf_printf(out, "%lld.%lld.%09ld;", (long long)info.st_size,
+                             (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec));
+    }
+    return MN_OK;
+}
+
+/* The first line: everything that decides the answers. */
+static mn_status make_header(mn_buf *out, const mn_evaluation *e) {
+    const mn_eval_options *o = &e->options;
+    mn_buf files = {0};
+    mn_status st = MN_OK;
+    MN_GOTO(append_files(&files, e->model));
+    MN_GOTO(mn_buf_puts(out, "{\"journal\": \"mneme " MNEME_VERSION "\", \"model\": "));
+    MN_GOTO(mn_json_quote(out, o->model_path, strlen(o->model_path)));
+    MN_GOTO(mn_buf_printf(out, ", \"files\": \"%s\", \"data\": \"%s\", \"shots\": [",
+                          files.data ? files.data : "", e->fever->sha256));
+    for (int i = 0; i < o->shots_count; i++)
+        MN_GOTO(mn_buf_printf(out, "%s%d", i ? ", " : "", o->shots[i]));
+    MN_GOTO(mn_buf_printf(out,
+                          "], \"generate\": %d, \"choice\": %d, \"limit\": %lld, \"batch_size\": "
+                          "%lld, \"max_gen_toks\": %lld, \"share_prefixes\": %d, \"compute\": %d}\n",
+                          o->generate, o->choice, (long long)o->limit, (long long)o->batch_size,
+                          (long long)o->max_gen_toks, o->share_prefixes, (int)o->compute));
+done:
+    mn_buf_free(&files);
+    return st;
+}
+
+static uint64_t fnv1a(const char *text, size_t len) {
+    uint64_t hash = UINT64_C(14695981039346656037);
+    for (size_t i = 0; i < len; i++) hash = (hash ^ (unsigned char)text[i]) * UINT64_C(1099511628211);
+    return hash;
+}
+
+/* <folder of the results>/journal_<hash>.jsonl, the folder made. */
+static mn_status make_path(char **out, const mn_evaluation *e, const mn_buf *header) {
+    mn_buf path = {0};
+    mn_status st = MN_OK;
+    MN_GOTO(mn_results_path(&path, &e->results, e->options.output_path));
+    char *slash = strrchr(path.data, '/');
+    path.len = slash ? (size_t)(slash - path.data) : 0;
+    path.data[path.len] = '\0';
+    if (slash) MN_GOTO(mn_make_dirs(path.data));
+    MN_GOTO(mn_buf_printf(&path, "%sjournal_%016llx.jsonl", slash ? "/" : "",
+                          (unsigned long long)fnv1a(header->data, header->len)));
+    *out = path.data;
+    path = (mn_buf){0};
+done:
+    mn_buf_free(&path);
+    return st;
+}
+
+static mn_status read_line(mn_evaluation *e, const mn_json *doc) {
+    int64_t prompt = 0;
+    const cJSON *list, *item;
+    int c = 0;
+    MN_TRY(mn_json_i64(&prompt, doc, doc->root, "prompt", 0, e->count - 1));
+    mn_completion *a = &e->answers[prompt];
+    a->generated.len = 0;
+    MN_TRY(mn_json_array(&list, doc, doc->root, "ids"));
+    cJSON_ArrayForEach(item, list) {
+        int64_t id = 0;
+        MN_TRY(mn_json_as_i64(&id, doc, item, 0, e->model->config.vocab - 1));
+        MN_TRY(mn_ids_push(&a->generated, (int32_t)id));
+    }
+    MN_TRY(mn_json_array(&list, doc, doc->root, "logprob"));
+    cJSON_ArrayForEach(item, list) {
+        if (c == MN_LABELS || !cJSON_IsNumber(item))
+            return mn_json_fail(doc, item, "expected %d numbers", MN_LABELS);
+        a->logprob[c++] = item->valuedouble;
+    }
+    e->prompts[prompt].known = true;
+    return MN_OK;
+}
+
+/* Takes over the complete lines of an earlier run; *kept is their length in bytes. */
+static mn_status read_journal(mn_evaluation *e, const char *path, const mn_buf *header,
+                              size_t *kept) {
+    mn_status st = MN_OK;
+    mn_buf name = {0};
+    mn_map *map = NULL;
+    int64_t answers = 0;
+    *kept = 0;
+    MN_TRY(mn_map_open(&map, path));
+    const char *text = (const char *)map->data;
+    size_t len = map->size;
+    while (len > 0 && text[len - 1] != '\n') len--;
+    if (len < header->len || memcmp(text, header->data, header->len) != 0) goto done;
+    mn_lines lines = mn_lines_over(text + header->len, len - header->len);
+    const char *line;
+    size_t line_len;
+    while (mn_lines_next(&lines, &line, &line_len)) {
+        mn_json *doc = NULL;
+        mn_buf_clear(&name);
+        MN_GOTO(mn_buf_printf(&name, "%s:%lld", path, (long long)lines.number + 1));
+        MN_GOTO(mn_json_parse(&doc, line, line_len, name.data));
+        st = read_line(e, doc);
+        mn_json_close(&doc);
+        if (st != MN_OK) goto done;
+        answers++;
+    }
+    *kept = len;
+    if (answers)
+        mn_log(MN_LOG_INFO, "going on: %lld of %lld prompts were answered before",
+               (long long)answers, (long long)e->count);
+done:
+    mn_map_close(&map);
+    mn_buf_free(&name);
+    return st;
+}
+
+static mn_status append(const journal *j, const char *text, size_t len) {
+    while (len > 0) {
+        const ssize_t n = write(j->fd, text, len);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return mn_fail_errno(j->path);
+        text += n;
+        len -= (size_t)n;
+    }
+    if (fdatasync(j->fd) != 0 && errno != EINVAL) return mn_fail_errno(j->path);
+    return MN_OK;
+}
+
+mn_status mn_journal_open(mn_evaluation *e) {
+    mn_status st = MN_OK;
+    mn_buf header = {0};
+    size_t kept = 0;
+    journal *j = calloc(1, sizeof *j);
+    MN_CHECK(j, MN_ERR_MEMORY, "no memory for a journal");
+    j->fd = -1;
+    e->journal = j;
+    MN_GOTO(make_header(&header, e));
+    MN_GOTO(make_path(&j->path, e, &header));
+    if (mn_file_exists(j->path)) MN_GOTO(read_journal(e, j->path, &header, &kept));
+    j->fd = open(j->path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (j->fd < 0 || ftruncate(j->fd, (off_t)kept) != 0 || lseek(j->fd, 0, SEEK_END) < 0) {
+        st = mn_fail_errno(j->path);
+        goto done;
+    }
+    if (kept == 0) st = append(j, header.data, header.len);
+done:
+    mn_buf_free(&header);
+    return st;
+}
+
+mn_status mn_journal_add(mn_evaluation *e, const int64_t *prompts, int64_t count) {
+    mn_buf *out = &e->journal->lines;
+    mn_buf_clear(out);
+    for (int64_t i = 0; i < count; i++) {
+        const mn_completion *a = &e->answers[prompts[i]];
+        MN_TRY(mn_buf_printf(out, "{\"prompt\": %lld, \"ids\": [", (long long)prompts[i]));
+        for (size_t t = 0; t < a->generated.len; t++)
+            MN_TRY(mn_buf_printf(out, "%s%d", t ? ", " : "", a->generated.data[t]));
+        MN_TRY(mn_buf_puts(out, "], \"logprob\": ["));
+        for (int c = 0; c < MN_LABELS; c++) {
+            if (c) MN_TRY(mn_buf_puts(out, ", "));
+            MN_TRY(mn_json_number(out, a->logprob[c]));
+        }
+        MN_TRY(mn_buf_puts(out, "]}\n"));
+    }
+    return append(e->journal, out->data, out->len);
+}
+
+mn_status mn_journal_remove(mn_evaluation *e) {
+    if (e->journal->path && unlink(e->journal->path) != 0 && errno != ENOENT)
+        return mn_fail_errno(e->journal->path);
+    return MN_OK;
+}
+
+void mn_journal_close(journal **j) {
+    if (!*j) return;
+    if ((*j)->fd >= 0) close((*j)->fd);
+    mn_buf_free(&(*j)->lines);
+    free((*j)->path);
+    free(*j);
+    *j = NULL;
+}

@@ -1,0 +1,78 @@
+/* samples.c - samples_*.jsonl: every prompt with what the model said and how it was read. */
+#include "eval/evaluation.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static mn_status put(mn_buf *out, const char *key, const char *text, size_t len) {
+    MN_TRY(mn_buf_printf(out, ", \"%s\": ", key));
+    return mn_json_quote(out, text, len);
+}
+
+static mn_status put_answer(mn_buf *out, const char *key, int label) {
+    if (label < 0) return mn_buf_printf(out, ", \"%s\": null", key);
+    const char *name = mn_label_name((mn_label)label);
+    return put(out, key, name, strlen(name));
+}
+
+static mn_status put_choice(mn_buf *out, const mn_evaluation *e, int64_t prompt) {
+    const mn_completion *a = &e->answers[prompt];
+    MN_TRY(mn_buf_puts(out, ", \"logprob\": {"));
+    for (int c = 0; c < MN_LABELS; c++) {
+        const char *text = mn_fever_candidates[c];
+        if (c) MN_TRY(mn_buf_puts(out, ", "));
+        MN_TRY(mn_json_quote(out, text, strlen(text)));
+        MN_TRY(mn_buf_puts(out, ": "));
+        MN_TRY(mn_json_number(out, a->logprob[c]));
+    }
+    MN_TRY(mn_buf_puts(out, "}"));
+    return put_answer(out, "choice", e->prompts[prompt].chosen);
+}
+
+static mn_status put_sample(mn_buf *out, mn_evaluation *e, int64_t prompt) {
+    const eval_prompt *p = &e->prompts[prompt];
+    const mn_fever_row *row = &e->fever->eval[p->row];
+    const mn_fever_page *page = &e->fever->pages[row->page];
+    mn_buf_clear(out);
+    MN_TRY(mn_buf_printf(out, "{\"doc_id\": %lld, \"id\": %lld, \"shots\": %d", (long long)p->row,
+                         (long long)row->id, p->shots));
+    MN_TRY(put(out, "page", page->title, strlen(page->title)));
+    MN_TRY(put(out, "claim", row->claim, strlen(row->claim)));
+    mn_buf_clear(&e->text);
+    MN_TRY(mn_fever_prompt(&e->text, page, p->shots, row->claim));
+    MN_TRY(put(out, "prompt", e->text.data, e->text.len));
+    MN_TRY(put_answer(out, "gold", (int)row->label));
+    if (e->options.generate) {
+        MN_TRY(mn_eval_text(e, prompt, &e->text));
+        MN_TRY(put(out, "generation", e->text.data ? e->text.data : "", e->text.len));
+        MN_TRY(put_answer(out, "parsed", p->generated));
+    }
+    if (e->options.choice) MN_TRY(put_choice(out, e, prompt));
+    return mn_buf_puts(out, "}\n");
+}
+
+static mn_status write_file(mn_evaluation *e, int shots) {
+    mn_status st = MN_OK;
+    mn_buf path = {0}, line = {0};
+    mn_writer *w = NULL;
+    char task[MN_TASK_MAX];
+    snprintf(task, sizeof task, "fever_%dshot", shots);
+    MN_GOTO(mn_results_samples_path(&path, &e->results, e->options.output_path, task));
+    MN_GOTO(mn_writer_open(&w, path.data));
+    for (int64_t i = 0; i < e->count; i++) {
+        if (e->prompts[i].shots != shots) continue;
+        MN_GOTO(put_sample(&line, e, i));
+        MN_GOTO(mn_writer_write(w, line.data, line.len));
+    }
+    MN_GOTO(mn_writer_commit(w));
+done:
+    mn_writer_close(&w);
+    mn_buf_free(&line);
+    mn_buf_free(&path);
+    return st;
+}
+
+mn_status mn_samples_write(mn_evaluation *e) {
+    for (int i = 0; i < e->options.shots_count; i++) MN_TRY(write_file(e, e->options.shots[i]));
+    return MN_OK;
+}

@@ -1,0 +1,43 @@
+/* evaluate.h - few-shot FEVER evaluation of one model on a prepared folder.
+ *
+ * Every (page, shots, row) is one prompt; both scorings come from one pass. Finished prompts are
+ * journalled below the output folder, so that an interrupted evaluation goes on where it stopped and
+ * ends with the same numbers (batches depend on the data and options alone, and only whole ones are
+ * taken from the journal). The journal is removed when the results have been written. */
+#ifndef MNEME_EVALUATE_H
+#define MNEME_EVALUATE_H
+
+#include "mneme/complete.h"
+#include "mneme/fever.h"
+#include "mneme/results.h"
+#include "mneme/tokenizer.h"
+
+typedef struct mn_eval_options {
+    int shots[MN_MAX_SHOTS + 1]; /* distinct, 0 .. 5 */
+    int shots_count;
+    bool generate, choice; /* scorings; at least one */
+    int64_t limit;         /* rows; 0: all */
+    int64_t batch_size;    /* prompts per batch; 0: chosen from the data */
+    int64_t max_gen_toks;  /* tokens of an answer at most; it also ends at ")" or a new line */
+    bool share_prefixes;
+    mn_compute compute;
+    mn_unparsed unparsed;
+    int bootstrap_iters;
+    uint64_t seed;
+    const char *model_path, *data_path;
+    const char *output_path; /* a folder, or a name ending in .json (results.h) */
+    bool log_samples;
+} mn_eval_options;
+
+typedef struct mn_evaluation mn_evaluation;
+
+/* Evaluates; the results are computed but not written. The arguments must outlive the evaluation. */
+mn_status mn_evaluation_run(mn_evaluation **out, mn_model *model, const mn_tokenizer *tokenizer,
+                            const mn_fever *fever, const mn_eval_options *options);
+const mn_results *mn_evaluation_results(const mn_evaluation *evaluation);
+/* Writes results_*.json (its name goes to `path`), samples_*.jsonl when asked for, and removes the
+ * journal. */
+mn_status mn_evaluation_write(mn_evaluation *evaluation, mn_buf *path);
+void mn_evaluation_close(mn_evaluation **evaluation);
+
+#endif

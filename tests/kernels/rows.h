@@ -1,0 +1,19 @@
+/* rows.h - which test file covers which row of kernels.def.
+ *
+ * A file's list is turned into calls of test_<kernel>, so that a name here without a test does not
+ * compile; test_kernels.c compares the union with kernels.def. */
+#ifndef MNEME_TESTS_KERNELS_ROWS_H
+#define MNEME_TESTS_KERNELS_ROWS_H
+
+#define MN_TESTED_ATTENTION(T) T(rope_store_fwd) T(attention_fwd)
+#define MN_TESTED_LINEAR(T) T(linear_fwd)
+#define MN_TESTED_LOGITS(T) T(row_stats) T(logprob_gather) T(sample)
+#define MN_TESTED_ROWS(T)                                                                          \
+    T(embed_fwd) T(gather_fwd) T(layernorm_fwd) T(rmsnorm_fwd) T(swiglu_fwd) T(count_nonfinite)
+
+#define MN_TESTED(T)                                                                               \
+    MN_TESTED_ATTENTION(T) MN_TESTED_LINEAR(T) MN_TESTED_LOGITS(T) MN_TESTED_ROWS(T)
+
+#define MN_TEST_ROW(name) cmocka_unit_test(test_##name),
+
+#endif

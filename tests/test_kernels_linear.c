@@ -1,0 +1,248 @@
+/* test_kernels_linear.c - matrix products: all shapes at the edges of the tiles, types of weights,
+ * epilogues, both precisions; and the accuracy of GELU over the whole range. */
+#include "mneme/ops.h"
+
+#include "kernels/devices.h"
+#include "kernels/rows.h"
+#include "oracle.h"
+
+typedef struct linear {
+    int64_t m, n, k;
+    mn_dtype dtype;
+    mn_epilogue epilogue;
+    bool bias;
+    int64_t padding; /* ldy - n */
+    mn_compute compute;
+    size_t skew; /* weights this much before their natural address */
+} linear;
+
+/* The error that a product may have. GELU' is at most 1.13; erf's own error of 1.3e-7 and the
+ * rounding of 1 + erf (2 units) are multiplied by x / 2. */
+static void linear_bound(double *bound, const linear *c, const double *x, const double *w,
+                         const double *bias, const double *before, const double *want) {
+    for (int64_t i = 0; i < c->m; i++)
+        for (int64_t j = 0; j < c->n; j++) {
+            double size = 0, *b = &bound[i * c->n + j];
+            for (int64_t k = 0; k < c->k; k++)
+                size += fabs(x[i * c->k + k] * w[j * c->k + k]);
+            if (bias) size += fabs(bias[j]);
+            if (c->epilogue == MN_EPILOGUE_ADD) size += fabs(before[i * c->n + j]);
+            *b = sum_bound(c->k) * size;
+            if (c->epilogue == MN_EPILOGUE_GELU)
+                *b = 1.13 * *b + 2.5e-7 * fabs(want[i * c->n + j]) + 1e-7 * size;
+        }
+}
+
+/* Weights at an address that is not a multiple of anything but 2. */
+static void *skewed_weights(guards *g, const linear *c, uint64_t *state) {
+    const size_t bytes = (size_t)(c->n * c->k) * mn_dtype_size(c->dtype);
+    char *w = guard_bytes(g, bytes + c->skew);
+    void *plain = guard_weights(g, c->dtype, c->n * c->k, 1, state);
+    memcpy(w, plain, bytes);
+    guard_seal(g, w);
+    return w;
+}
+
+static void run_linear(const devices *all, const linear *c) {
+    guards g = {0};
+    uint64_t state = (uint64_t)(c->m * 1000003 + c->n * 1009 + c->k);
+    const int64_t ldy = c->n + c->padding, span = (c->m - 1) * ldy + c->n, mn = c->m * c->n;
+    float *x = guard_random(&g, c->m * c->k, 1, &state);
+    void *w = skewed_weights(&g, c, &state);
+    float *bias = guard_random(&g, c->n, 1, &state), *before = guard_random(&g, span, 1, &state);
+    float *y = guard_f32(&g, span), *packed = test_malloc((size_t)mn * sizeof *packed);
+    double *dx = doubles_of(x, MN_F32, c->m * c->k), *dw = doubles_of(w, c->dtype, c->n * c->k);
+    double *db = doubles_of(bias, MN_F32, c->n), *want = doubles(mn), *bound = doubles(mn);
+    double *start = doubles(mn);
+    if (c->compute == MN_COMPUTE_BF16) {
+        for (int64_t i = 0; i < c->m * c->k; i++) dx[i] = bf16_rounded(dx[i]);
+        for (int64_t i = 0; i < c->n * c->k; i++) dw[i] = bf16_rounded(dw[i]);
+    }
+    for (int64_t i = 0; i < mn; i++)
+        want[i] = start[i] = (double)before[i / c->n * ldy + i % c->n];
+    ref_linear(want, dx, dw, c->bias ? db : NULL, c->epilogue, c->m, c->n, c->k);
+    linear_bound(bound, c, dx, dw, c->bias ? db : NULL, start, want);
+    char what[128];
+    snprintf(what, sizeof what, "%lld x %lld x %lld %s, epilogue %d, bias %d, ldy +%lld, bf16 %d",
+             (long long)c->m, (long long)c->n, (long long)c->k, mn_dtype_name(c->dtype),
+             (int)c->epilogue, c->bias, (long long)c->padding, c->compute == MN_COMPUTE_BF16);
+    verdict v = verdict_open(what, want, bound, mn);
+    for (int d = 0; d < all->count; d++) {
+        mn_tensor ty = mn_tensor_2d(y, MN_F32, c->m, c->n), tb = mn_tensor_1d(bias, MN_F32, c->n);
+        const mn_tensor tx = mn_tensor_2d(x, MN_F32, c->m, c->k);
+        const mn_tensor tw = mn_tensor_2d(w, c->dtype, c->n, c->k);
+        memset(y, 0xFF, (size_t)span * sizeof *y);
+        if (c->epilogue == MN_EPILOGUE_ADD)
+            for (int64_t r = 0; r < c->m; r++)
+                memcpy(y + r * ldy, before + r * ldy, (size_t)c->n * sizeof *y);
+        if (c->compute == MN_COMPUTE_BF16)
+            MN_ASSERT_OK(all->dev[d]->reserve(all->dev[d], c->m * c->k));
+        MN_ASSERT_OK(mn_linear_fwd(all->dev[d], &ty, ldy, &tx, &tw, c->bias ? &tb : NULL,
+                                   c->epilogue, c->compute));
+        for (int64_t i = 0; i < mn; i++) packed[i] = y[i / c->n * ldy + i % c->n];
+        verdict_on(&v, all->dev[d], packed);
+        for (int64_t i = 0; i < span; i++)
+            if (i % ldy >= c->n && !isnan(y[i])) fail_msg("%s: padding was written", what);
+        guard_check(&g);
+    }
+    verdict_close(&v);
+    double *const used[] = {dx, dw, db, want, bound, start};
+    for (size_t i = 0; i < sizeof used / sizeof *used; i++) test_free(used[i]);
+    test_free(packed);
+    guard_free(&g);
+}
+
+/* The options that shape number i is tried with: all of them come by every few shapes. */
+static linear with_options(int64_t m, int64_t n, int64_t k, unsigned i) {
+    return (linear){.m = m, .n = n, .k = k, .dtype = (mn_dtype)(i % 3),
+                    .epilogue = (mn_epilogue)(i / 3 % 3), .bias = i / 9 % 2 == 0,
+                    .padding = i / 2 % 2 ? 5 : 0};
+}
+
+enum { OPTIONS = 18 }; /* 3 types, 3 epilogues, with and without bias */
+
+static void every_option(const devices *all, int64_t m, int64_t n, int64_t k, mn_compute compute) {
+    for (unsigned i = 0; i < OPTIONS; i++) {
+        linear c = with_options(m, n, k, i);
+        c.compute = compute;
+        run_linear(all, &c);
+    }
+}
+
+static void test_linear_fwd(void **state) {
+    static const int64_t shapes[][3] = {
+        {1, 1, 1},     {1, 1, 31},    {1, 31, 1},     {3, 33, 31},   {7, 128, 33}, {64, 129, 31},
+        {5, 4096, 16}, {5, 3, 4096},  {64, 1, 129},   {13, 1, 1},    {1, 64, 64},  {2, 65, 15},
+        {4, 63, 16},   {5, 66, 17},   {12, 67, 1023}, {13, 9, 1023}, {1, 3, 1024}, {13, 5, 1024},
+        {2, 4, 1025},  {14, 6, 1025}, {6, 5, 2049},   {15, 3, 2049}, {4, 127, 48}, {8, 128, 63},
+        {9, 129, 64},  {13, 255, 40}, {16, 256, 41},  {17, 257, 42}, {1, 511, 23}, {12, 513, 22},
+        {31, 513, 21}, {13, 64, 15},  {200, 17, 16},  {33, 16, 130}};
+    const unsigned count = sizeof shapes / sizeof *shapes;
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned j = 0; j < 3; j++) {
+            const linear c = with_options(shapes[i][0], shapes[i][1], shapes[i][2], i + 7 * j);
+            run_linear(*state, &c);
+        }
+    for (int64_t m = 1; m <= 20; m++) { /* around the switch of algorithms */
+        const linear c = with_options(m, 65, 33, (unsigned)m);
+        run_linear(*state, &c);
+    }
+}
+
+static void all_options_of_small_products(void **state) {
+    every_option(*state, 1, 67, 35, MN_COMPUTE_F32);
+    every_option(*state, 5, 67, 35, MN_COMPUTE_F32);
+    every_option(*state, 13, 67, 35, MN_COMPUTE_F32);
+}
+
+/* A tensor in a file may begin anywhere: 2 bytes off for half precision, and fp32 likewise. */
+static void weights_at_odd_addresses(void **state) {
+    for (unsigned i = 0; i < 12; i++) {
+        linear c = with_options(i < 6 ? 3 : 14, 70, 1030, i);
+        c.skew = 2 + 4 * (i % 4);
+        run_linear(*state, &c);
+    }
+}
+
+static void inputs_rounded_to_bf16(void **state) {
+    static const int64_t shapes[][3] = {{1, 1, 1},    {1, 33, 31},   {3, 64, 1025}, {12, 65, 100},
+                                        {13, 1, 1},   {13, 257, 33}, {16, 31, 17},  {20, 513, 64},
+                                        {14, 5, 2049}, {64, 129, 31}, {13, 300, 4100}};
+    const unsigned count = sizeof shapes / sizeof *shapes;
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned j = 0; j < 2; j++) {
+            linear c = with_options(shapes[i][0], shapes[i][1], shapes[i][2], i + 5 * j);
+            c.compute = MN_COMPUTE_BF16;
+            run_linear(*state, &c);
+        }
+    every_option(*state, 4, 66, 34, MN_COMPUTE_BF16);
+    every_option(*state, 15, 66, 34, MN_COMPUTE_BF16);
+}
+
+/* Sixteen rows of so long weights are more than a thread's scratch of 2^19 bf16 numbers. */
+static void longest_rows(void **state) {
+    const linear c = {.m = 13, .n = 17, .k = 32800, .dtype = MN_F16, .compute = MN_COMPUTE_BF16};
+    const linear d = {.m = 13, .n = 2, .k = 32800, .dtype = MN_F16};
+    run_linear(*state, &c);
+    run_linear(*state, &d);
+}
+
+/* 0 x infinity: K is no multiple of the vectors, and what fills them up must not turn into NaN. */
+static void infinities_stay_infinities(void **state) {
+    const devices *all = *state;
+    enum { N = 5, K = 19 };
+    for (int64_t m = 1; m <= 13; m += 12)
+        for (int d = 0; d < all->count; d++) {
+            guards g = {0};
+            float *x = guard_f32(&g, m * K), *w = guard_f32(&g, N * K), *y = guard_f32(&g, m * N);
+            for (int64_t i = 0; i < m * K; i++) x[i] = 1;
+            for (int i = 0; i < N * K; i++) w[i] = i / K == 2 && i % K == K - 1 ? INFINITY : 1;
+            w[4 * K + 1] = NAN;
+            mn_tensor ty = mn_tensor_2d(y, MN_F32, m, N);
+            const mn_tensor tx = mn_tensor_2d(x, MN_F32, m, K), tw = mn_tensor_2d(w, MN_F32, N, K);
+            MN_ASSERT_OK(mn_linear_fwd(all->dev[d], &ty, N, &tx, &tw, NULL, MN_EPILOGUE_STORE,
+                                       MN_COMPUTE_F32));
+            for (int64_t i = 0; i < m * N; i++) {
+                if (i % N == 4) assert_true(isnan(y[i]));
+                else assert_true(y[i] == (i % N == 2 ? INFINITY : (float)K));
+            }
+            guard_free(&g);
+        }
+}
+
+/* GELU of x itself: one row, K = 1, the input 1 and the weights x. */
+static void gelu_of(mn_device *dev, float *y, const float *x, int64_t n) {
+    float one = 1;
+    mn_tensor ty = mn_tensor_2d(y, MN_F32, 1, n);
+    const mn_tensor tx = mn_tensor_2d(&one, MN_F32, 1, 1);
+    const mn_tensor tw = mn_tensor_2d((void *)(uintptr_t)x, MN_F32, n, 1);
+    MN_ASSERT_OK(
+        mn_linear_fwd(dev, &ty, n, &tx, &tw, NULL, MN_EPILOGUE_GELU, MN_COMPUTE_F32));
+}
+
+/* The whole range: every half of a unit in 1/512ths up to 9, then by powers of two up to 2^127. */
+static void gelu_over_the_whole_range(void **state) {
+    const devices *all = *state;
+    enum { FINE = 2 * 9 * 512 + 1, COARSE = 2 * 2 * 277, N = FINE + COARSE };
+    guards g = {0};
+    float *x = guard_f32(&g, N), *y = guard_f32(&g, N);
+    double *want = doubles(N), *bound = doubles(N);
+    for (int i = 0; i < FINE; i++) x[i] = (float)(i - 9 * 512) / 512;
+    for (int i = 0; i < COARSE; i++)
+        x[FINE + i] = ldexpf(i & 2 ? -1.37f : 1.37f, i / 4 - 149) * (i & 1 ? 1.2f : 1);
+    x[N - 1] = -1e30f;
+    guard_seal(&g, x);
+    for (int i = 0; i < N; i++) {
+        want[i] = ref_gelu((double)x[i]);
+        bound[i] = 0.5 * fabs((double)x[i]) * (1.3e-7 + 4 * unit) + 2 * unit * fabs(want[i]) +
+                   0x1p-149;
+    }
+    verdict v = verdict_open("gelu", want, bound, N);
+    for (int d = 0; d < all->count; d++) {
+        gelu_of(all->dev[d], y, x, N);
+        verdict_on(&v, all->dev[d], y);
+        for (int i = 0; i < N; i++) /* towards minus infinity it fades out from below */
+            if (x[i] < 0 && y[i] > 0) fail_msg("gelu(%g) = %g is positive", x[i], y[i]);
+        const float special[] = {INFINITY, NAN, 0.0f, -0.0f};
+        float out[4];
+        gelu_of(all->dev[d], out, special, 4);
+        assert_true(out[0] == INFINITY && isnan(out[1]) && out[2] == 0 && out[3] == 0);
+    }
+    verdict_close(&v);
+    test_free(want);
+    test_free(bound);
+    guard_free(&g);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        MN_TESTED_LINEAR(MN_TEST_ROW)
+        cmocka_unit_test(all_options_of_small_products),
+        cmocka_unit_test(weights_at_odd_addresses),
+        cmocka_unit_test(inputs_rounded_to_bf16),
+        cmocka_unit_test(longest_rows),
+        cmocka_unit_test(infinities_stay_infinities),
+        cmocka_unit_test(gelu_over_the_whole_range),
+    };
+    return cmocka_run_group_tests(tests, devices_setup, devices_teardown);
+}
