@@ -23,8 +23,7 @@ static void linear_bound(double *bound, const linear *c, const double *x, const 
     for (int64_t i = 0; i < c->m; i++)
         for (int64_t j = 0; j < c->n; j++) {
             double size = 0, *b = &bound[i * c->n + j];
-            for (int64_t k = 0; k < c->k; k++)
-                size += fabs(x[i * c->k + k] * w[j * c->k + k]);
+            for (int64_t k = 0; k < c->k; k++) size += fabs(x[i * c->k + k] * w[j * c->k + k]);
             if (bias) size += fabs(bias[j]);
             if (c->epilogue == MN_EPILOGUE_ADD) size += fabs(before[i * c->n + j]);
             *b = sum_bound(c->k) * size;
@@ -58,8 +57,7 @@ static void run_linear(const devices *all, const linear *c) {
         for (int64_t i = 0; i < c->m * c->k; i++) dx[i] = bf16_rounded(dx[i]);
         for (int64_t i = 0; i < c->n * c->k; i++) dw[i] = bf16_rounded(dw[i]);
     }
-    for (int64_t i = 0; i < mn; i++)
-        want[i] = start[i] = (double)before[i / c->n * ldy + i % c->n];
+    for (int64_t i = 0; i < mn; i++) want[i] = start[i] = (double)before[i / c->n * ldy + i % c->n];
     ref_linear(want, dx, dw, c->bias ? db : NULL, c->epilogue, c->m, c->n, c->k);
     linear_bound(bound, c, dx, dw, c->bias ? db : NULL, start, want);
     char what[128];
@@ -75,8 +73,7 @@ static void run_linear(const devices *all, const linear *c) {
         if (c->epilogue == MN_EPILOGUE_ADD)
             for (int64_t r = 0; r < c->m; r++)
                 memcpy(y + r * ldy, before + r * ldy, (size_t)c->n * sizeof *y);
-        if (c->compute == MN_COMPUTE_BF16)
-            MN_ASSERT_OK(all->dev[d]->reserve(all->dev[d], c->m * c->k));
+        MN_ASSERT_OK(all->dev[d]->reserve(all->dev[d], c->m, c->k));
         MN_ASSERT_OK(mn_linear_fwd(all->dev[d], &ty, ldy, &tx, &tw, c->bias ? &tb : NULL,
                                    c->epilogue, c->compute));
         for (int64_t i = 0; i < mn; i++) packed[i] = y[i / c->n * ldy + i % c->n];
@@ -94,8 +91,12 @@ static void run_linear(const devices *all, const linear *c) {
 
 /* The options that shape number i is tried with: all of them come by every few shapes. */
 static linear with_options(int64_t m, int64_t n, int64_t k, unsigned i) {
-    return (linear){.m = m, .n = n, .k = k, .dtype = (mn_dtype)(i % 3),
-                    .epilogue = (mn_epilogue)(i / 3 % 3), .bias = i / 9 % 2 == 0,
+    return (linear){.m = m,
+                    .n = n,
+                    .k = k,
+                    .dtype = (mn_dtype)(i % 3),
+                    .epilogue = (mn_epilogue)(i / 3 % 3),
+                    .bias = i / 9 % 2 == 0,
                     .padding = i / 2 % 2 ? 5 : 0};
 }
 
@@ -111,22 +112,54 @@ static void every_option(const devices *all, int64_t m, int64_t n, int64_t k, mn
 
 static void test_linear_fwd(void **state) {
     static const int64_t shapes[][3] = {
-        {1, 1, 1},     {1, 1, 31},    {1, 31, 1},     {3, 33, 31},   {7, 128, 33}, {64, 129, 31},
-        {5, 4096, 16}, {5, 3, 4096},  {64, 1, 129},   {13, 1, 1},    {1, 64, 64},  {2, 65, 15},
-        {4, 63, 16},   {5, 66, 17},   {12, 67, 1023}, {13, 9, 1023}, {1, 3, 1024}, {13, 5, 1024},
-        {2, 4, 1025},  {14, 6, 1025}, {6, 5, 2049},   {15, 3, 2049}, {4, 127, 48}, {8, 128, 63},
-        {9, 129, 64},  {13, 255, 40}, {16, 256, 41},  {17, 257, 42}, {1, 511, 23}, {12, 513, 22},
-        {31, 513, 21}, {13, 64, 15},  {200, 17, 16},  {33, 16, 130}};
+        {1, 1, 1},       {1, 1, 31},    {1, 31, 1},    {3, 33, 31},   {7, 128, 33},
+        {64, 129, 31},   {5, 4096, 16}, {5, 3, 4096},  {64, 1, 129},  {13, 1, 1},
+        {1, 64, 64},     {2, 65, 15},   {4, 63, 16},   {5, 66, 17},   {12, 67, 1023},
+        {13, 9, 1023},   {1, 3, 1024},  {13, 5, 1024}, {2, 4, 1025},  {14, 6, 1025},
+        {6, 5, 2049},    {15, 3, 2049}, {4, 127, 48},  {8, 128, 63},  {9, 129, 64},
+        {13, 255, 40},   {16, 256, 41}, {17, 257, 42}, {1, 511, 23},  {12, 513, 22},
+        {31, 513, 21},   {13, 64, 15},  {200, 17, 16}, {33, 16, 130}, {32, 95, 255},
+        {33, 96, 256},   {47, 97, 257}, {48, 191, 19}, {49, 193, 33}, {65, 12, 513},
+        {20, 11, 1281},  {30, 13, 300}, {1023, 5, 18}, {1024, 3, 17}, {1025, 4, 16},
+        {1040, 2, 1030}, {2049, 3, 3},  {5, 300, 7},   {5, 97, 1100}, {1, 300, 70}};
     const unsigned count = sizeof shapes / sizeof *shapes;
     for (unsigned i = 0; i < count; i++)
         for (unsigned j = 0; j < 3; j++) {
             const linear c = with_options(shapes[i][0], shapes[i][1], shapes[i][2], i + 7 * j);
             run_linear(*state, &c);
         }
-    for (int64_t m = 1; m <= 20; m++) { /* around the switch of algorithms */
+    for (int64_t m = 1; m <= 36; m++) { /* around the switch of algorithms, one and two vectors */
         const linear c = with_options(m, 65, 33, (unsigned)m);
         run_linear(*state, &c);
     }
+}
+
+/* Neither the number of other rows nor what they hold changes a row's bits, as long as one algorithm
+ * serves all of these sizes: few rows (1 to 4), or many. */
+static void other_rows_do_not_matter(void **state) {
+    const devices *all = *state;
+    enum { N = 101, K = 1100, MAX = 70 };
+    static const int64_t few[] = {1, 2, 3, 4, 0}, many[] = {16, 17, 31, 32, 33, 48, 49, 70, 0};
+    guards g = {0};
+    uint64_t seed = 5;
+    float *x = guard_random(&g, MAX * K, 1, &seed), *y = guard_f32(&g, MAX * N), first[N];
+    void *w = guard_weights(&g, MN_F16, N * K, 1, &seed);
+    for (int kind = 0; kind < 4; kind++)
+        for (int d = 0; d < all->count; d++)
+            for (const int64_t *m = kind % 2 ? many : few; *m; m++) {
+                mn_tensor ty = mn_tensor_2d(y, MN_F32, *m, N);
+                const mn_tensor tx = mn_tensor_2d(x + (MAX - *m) * K, MN_F32, *m, K);
+                const mn_tensor tw = mn_tensor_2d(w, MN_F16, N, K);
+                MN_ASSERT_OK(all->dev[d]->reserve(all->dev[d], *m, K));
+                MN_ASSERT_OK(mn_linear_fwd(all->dev[d], &ty, N, &tx, &tw, NULL, MN_EPILOGUE_STORE,
+                                           kind < 2 ? MN_COMPUTE_F32 : MN_COMPUTE_BF16));
+                const float *last = y + (*m - 1) * N; /* always the same input */
+                if (*m == 1 || *m == 16) memcpy(first, last, sizeof first);
+                if (memcmp(first, last, sizeof first) != 0)
+                    fail_msg("%s, %s: with %lld rows the last has other bits",
+                             all->dev[d]->description, kind < 2 ? "fp32" : "bf16", (long long)*m);
+            }
+    guard_free(&g);
 }
 
 static void all_options_of_small_products(void **state) {
@@ -145,8 +178,8 @@ static void weights_at_odd_addresses(void **state) {
 }
 
 static void inputs_rounded_to_bf16(void **state) {
-    static const int64_t shapes[][3] = {{1, 1, 1},    {1, 33, 31},   {3, 64, 1025}, {12, 65, 100},
-                                        {13, 1, 1},   {13, 257, 33}, {16, 31, 17},  {20, 513, 64},
+    static const int64_t shapes[][3] = {{1, 1, 1},     {1, 33, 31},   {3, 64, 1025},  {12, 65, 100},
+                                        {13, 1, 1},    {13, 257, 33}, {16, 31, 17},   {20, 513, 64},
                                         {14, 5, 2049}, {64, 129, 31}, {13, 300, 4100}};
     const unsigned count = sizeof shapes / sizeof *shapes;
     for (unsigned i = 0; i < count; i++)
@@ -178,6 +211,7 @@ static void infinities_stay_infinities(void **state) {
             for (int64_t i = 0; i < m * K; i++) x[i] = 1;
             for (int i = 0; i < N * K; i++) w[i] = i / K == 2 && i % K == K - 1 ? INFINITY : 1;
             w[4 * K + 1] = NAN;
+            MN_ASSERT_OK(all->dev[d]->reserve(all->dev[d], m, K));
             mn_tensor ty = mn_tensor_2d(y, MN_F32, m, N);
             const mn_tensor tx = mn_tensor_2d(x, MN_F32, m, K), tw = mn_tensor_2d(w, MN_F32, N, K);
             MN_ASSERT_OK(mn_linear_fwd(all->dev[d], &ty, N, &tx, &tw, NULL, MN_EPILOGUE_STORE,
@@ -196,11 +230,11 @@ static void gelu_of(mn_device *dev, float *y, const float *x, int64_t n) {
     mn_tensor ty = mn_tensor_2d(y, MN_F32, 1, n);
     const mn_tensor tx = mn_tensor_2d(&one, MN_F32, 1, 1);
     const mn_tensor tw = mn_tensor_2d((void *)(uintptr_t)x, MN_F32, n, 1);
-    MN_ASSERT_OK(
-        mn_linear_fwd(dev, &ty, n, &tx, &tw, NULL, MN_EPILOGUE_GELU, MN_COMPUTE_F32));
+    MN_ASSERT_OK(dev->reserve(dev, 1, 1));
+    MN_ASSERT_OK(mn_linear_fwd(dev, &ty, n, &tx, &tw, NULL, MN_EPILOGUE_GELU, MN_COMPUTE_F32));
 }
 
-/* The whole range: every half of a unit in 1/512ths up to 9, then by powers of two up to 2^127. */
+/* The whole range: steps of 1/512 up to 9, and every power of two from 2^-149 to 2^127. */
 static void gelu_over_the_whole_range(void **state) {
     const devices *all = *state;
     enum { FINE = 2 * 9 * 512 + 1, COARSE = 2 * 2 * 277, N = FINE + COARSE };
@@ -236,7 +270,7 @@ static void gelu_over_the_whole_range(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        MN_TESTED_LINEAR(MN_TEST_ROW)
+        MN_TESTED_LINEAR(MN_TEST_ROW) cmocka_unit_test(other_rows_do_not_matter),
         cmocka_unit_test(all_options_of_small_products),
         cmocka_unit_test(weights_at_odd_addresses),
         cmocka_unit_test(inputs_rounded_to_bf16),

@@ -21,11 +21,11 @@ typedef struct mn_bench_options {
     const char *shape, *model;
     mn_option_list what; /* mn_bench_kind */
     int compute;         /* mn_compute */
-    int64_t repeat, tokens, context, steps, claims, seed;
+    int64_t repeat, max_seconds, tokens, context, steps, claims, seed;
     bool json, quick;
 } mn_bench_options;
 
-/* Readings of one kind of peak, in the order taken. */
+/* Readings of one kind of peak. */
 typedef struct mn_bench_readings {
     double *rates;
     size_t count, cap;
@@ -85,8 +85,10 @@ typedef struct mn_bench {
 /* A reading of a peak, also filed in b->readings. MN_STOPPED when a stop was requested. */
 mn_status mn_bench_peak(double *out, mn_bench *b, mn_peak which);
 mn_peak mn_bench_flop_peak(const mn_bench *b); /* fp32's or bf16's, by b->compute */
-/* One run to warm up, then b->options->repeat timed ones. */
-mn_status mn_bench_time(mn_bench *b, mn_bench_work *work, mn_status (*run)(void *), void *context);
+/* `warm_up` once, then up to b->options->repeat timed calls of `run`; after b->options->max_seconds no
+ * further one. */
+mn_status mn_bench_time(mn_bench *b, mn_bench_work *work, mn_status (*warm_up)(void *),
+                        mn_status (*run)(void *), void *context);
 
 /* ---- bench_batch.c ---- */
 
@@ -131,7 +133,7 @@ enum { MN_BENCH_SHARED = 120, MN_BENCH_OWN = 12 }; /* tokens of the prefix and o
 int64_t mn_bench_whole_batch(int64_t claims);      /* whole prompts per pass */
 extern const int32_t mn_bench_letters[MN_BENCH_LETTERS];
 
-/* ---- bench_report.c ---- */
+/* ---- bench_report.c, bench_json.c ---- */
 
 mn_status mn_bench_text(mn_buf *out, const mn_bench *b);
 mn_status mn_bench_json(mn_buf *out, const mn_bench *b);

@@ -66,7 +66,7 @@ static double flops_base(int64_t rounds, const float *data) {
     const eight_words all = sum[0] + sum[1] + sum[2] + sum[3];                                     \
     return all[0] + all[1] + all[2] + all[3] + all[4] + all[5] + all[6] + all[7];
 
-static uint64_t read_base(const unsigned char *from, size_t bytes) { READ_BODY }
+static uint64_t read_base(const unsigned char *from, size_t bytes){READ_BODY}
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -116,7 +116,8 @@ AVX512 static double flops_avx512(int64_t rounds, const float *data) {
 }
 
 AVX512_BF16 static double flops_avx512_bf16(int64_t rounds, const float *data) {
-    const __m512bh x = (__m512bh)_mm512_loadu_si512(data), y = (__m512bh)_mm512_loadu_si512(data + 16);
+    const __m512bh x = (__m512bh)_mm512_loadu_si512(data),
+                   y = (__m512bh)_mm512_loadu_si512(data + 16);
 #define CHAIN(i) __m512 a##i = _mm512_set1_ps((float)i);
     EACH(CHAIN)
 #undef CHAIN
@@ -170,8 +171,10 @@ AMX static double flops_amx(int64_t rounds, const float *data) {
     return sum + (double)tile[3];
 }
 
-AVX2 static uint64_t read_avx2(const unsigned char *from, size_t bytes) { READ_BODY }
-AVX512 static uint64_t read_avx512(const unsigned char *from, size_t bytes) { READ_BODY }
+AVX2 static uint64_t read_avx2(const unsigned char *from, size_t bytes){READ_BODY} AVX512
+    static uint64_t read_avx512(const unsigned char *from, size_t bytes) {
+    READ_BODY
+}
 
 /* Tiles need the processor, the kernel and a request: Linux switches their state on per process. */
 static bool has_amx(void) {
@@ -204,7 +207,9 @@ static read_loop choose_read(void) {
     return __builtin_cpu_supports("avx2") ? read_avx2 : read_base;
 }
 #else
-static method f32_method(void) { return (method){"4 floats at once", flops_base, CHAINS * 8}; }
+static method f32_method(void) {
+    return (method){"4 floats at once", flops_base, CHAINS * 8};
+}
 static method bf16_method(void) {
     method m = f32_method();
     m.name = "that of fp32";
@@ -298,7 +303,8 @@ mn_status mn_peaks_open(mn_peaks **out, int threads, size_t bytes, double second
     p->memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p->memory == MAP_FAILED) {
         free(p);
-        return mn_fail(MN_ERR_MEMORY, "no memory for a read test over %.1f GB", (double)bytes / 1e9);
+        return mn_fail(MN_ERR_MEMORY, "no memory for a read test over %.1f GB",
+                       (double)bytes / 1e9);
     }
     madvise(p->memory, bytes, MADV_HUGEPAGE);
     /* Each thread touches what it will read: on several memory nodes the pages lie beside it. */

@@ -3,6 +3,7 @@
 #include "cli/bench.h"
 
 #include "mneme/rng.h"
+#include "mneme/signals.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -22,8 +23,8 @@ typedef struct page {
     int64_t claims;
     int32_t *ids; /* (claims, WHOLE): prompts, the first SHARED ids of all of them the same */
     mn_bench_batch batch;
-    mn_row_stat *stats;  /* (claims) */
-    int32_t *row, *letter; /* (claims, letters): where log-probabilities are taken */
+    mn_row_stat *stats;        /* (claims) */
+    int32_t *row, *letter;     /* (claims, letters): where log-probabilities are taken */
     mn_bench_answers *answers; /* of the current run */
 } page;
 
@@ -47,8 +48,8 @@ static mn_status page_open(page *p, mn_bench *b) {
     p->stats = calloc((size_t)claims, sizeof *p->stats);
     p->row = calloc((size_t)claims * MN_BENCH_LETTERS, sizeof *p->row);
     p->letter = calloc((size_t)claims * MN_BENCH_LETTERS, sizeof *p->letter);
-    MN_CHECK(p->ids && p->stats && p->row && p->letter, MN_ERR_MEMORY,
-             "no memory for %lld claims", (long long)claims);
+    MN_CHECK(p->ids && p->stats && p->row && p->letter, MN_ERR_MEMORY, "no memory for %lld claims",
+             (long long)claims);
     for (int64_t i = 0; i < claims * WHOLE; i++) {
         const bool shared = i % WHOLE < MN_BENCH_SHARED;
         p->ids[i] = shared && i >= WHOLE
@@ -110,14 +111,22 @@ static void batch_claims(page *p) {
                                            .output = true});
 }
 
+/* Whole prompts from claim `first` on, as many as go into a pass. */
+static mn_status whole_pass(page *p, int64_t first) {
+    const int64_t step = mn_bench_whole_batch(p->claims), left = p->claims - first;
+    const int64_t count = left < step ? left : step;
+    batch_whole(p, first, count);
+    MN_TRY(mn_session_forward(p->session, &p->batch.batch));
+    return answer(p, first, count);
+}
+
+static mn_status whole_warm_up(void *context) { return whole_pass(context, 0); }
+
 static mn_status whole_run(void *context) {
     page *p = context;
-    const int64_t step = mn_bench_whole_batch(p->claims);
-    for (int64_t i = 0; i < p->claims; i += step) {
-        const int64_t count = p->claims - i < step ? p->claims - i : step;
-        batch_whole(p, i, count);
-        MN_TRY(mn_session_forward(p->session, &p->batch.batch));
-        MN_TRY(answer(p, i, count));
+    for (int64_t i = 0; i < p->claims; i += mn_bench_whole_batch(p->claims)) {
+        MN_CHECK(!mn_stop_requested(), MN_STOPPED, "stopped on request");
+        MN_TRY(whole_pass(p, i));
     }
     return MN_OK;
 }
@@ -139,28 +148,32 @@ static void add_cost(mn_bench_work *w, const page *p) {
 static mn_status time_whole(page *p) {
     mn_bench_work *w = &p->b->works[p->b->work_count];
     const int64_t step = mn_bench_whole_batch(p->claims);
-    *w = (mn_bench_work){.name = "prefix_whole", .unit = "claims/s", .units = (double)p->claims,
+    *w = (mn_bench_work){.name = "prefix_whole",
+                         .unit = "claims/s",
+                         .units = (double)p->claims,
                          .limit = mn_bench_flop_peak(p->b)};
     snprintf(w->title, sizeof w->title, "%lld claims, whole prompts", (long long)p->claims);
     for (int64_t i = 0; i < p->claims; i += step) {
         batch_whole(p, i, p->claims - i < step ? p->claims - i : step);
         add_cost(w, p);
     }
-    MN_TRY(mn_bench_time(p->b, w, whole_run, p));
+    MN_TRY(mn_bench_time(p->b, w, whole_warm_up, whole_run, p));
     p->b->work_count++;
     return MN_OK;
 }
 
 static mn_status time_shared(page *p) {
     mn_bench_work *w = &p->b->works[p->b->work_count];
-    *w = (mn_bench_work){.name = "prefix_shared", .unit = "claims/s", .units = (double)p->claims,
+    *w = (mn_bench_work){.name = "prefix_shared",
+                         .unit = "claims/s",
+                         .units = (double)p->claims,
                          .limit = mn_bench_flop_peak(p->b)};
     snprintf(w->title, sizeof w->title, "%lld claims, shared prefix", (long long)p->claims);
     batch_prefix(p);
     add_cost(w, p);
     batch_claims(p);
     add_cost(w, p);
-    MN_TRY(mn_bench_time(p->b, w, shared_run, p));
+    MN_TRY(mn_bench_time(p->b, w, shared_run, shared_run, p));
     p->b->work_count++;
     return MN_OK;
 }

@@ -21,11 +21,14 @@ mn_peak mn_bench_flop_peak(const mn_bench *b) {
     return b->compute == MN_COMPUTE_BF16 ? MN_PEAK_BF16 : MN_PEAK_F32;
 }
 
-mn_status mn_bench_time(mn_bench *b, mn_bench_work *w, mn_status (*run)(void *), void *context) {
+mn_status mn_bench_time(mn_bench *b, mn_bench_work *w, mn_status (*warm_up)(void *),
+                        mn_status (*run)(void *), void *context) {
     double before = 0, behind = 0;
-    MN_TRY(run(context));
+    MN_TRY(warm_up(context));
     MN_TRY(mn_bench_peak(&before, b, w->limit));
+    const double end = mn_now() + (double)b->options->max_seconds;
     for (w->runs = 0; w->runs < b->options->repeat; w->runs++) {
+        if (w->runs > 0 && mn_now() > end) break;
         const double begin = mn_now();
         MN_TRY(run(context));
         w->seconds[w->runs] = mn_now() - begin;
@@ -34,6 +37,7 @@ mn_status mn_bench_time(mn_bench *b, mn_bench_work *w, mn_status (*run)(void *),
         before = behind;
         mn_progress_add(b->progress, 1);
     }
+    mn_progress_add(b->progress, b->options->repeat - w->runs);
     return MN_OK;
 }
 
@@ -63,10 +67,9 @@ static void text_close(text *t) {
 /* Tokens begin .. begin + count - 1 of the sequence, and the logits behind the last one. */
 static mn_status pass(text *t, int64_t begin, int64_t count, mn_tensor *logits) {
     mn_bench_batch_clear(&t->batch);
-    mn_bench_batch_add(&t->batch, &(mn_bench_seq){.ids = t->ids + begin,
-                                                  .count = count,
-                                                  .before = begin,
-                                                  .output = true});
+    mn_bench_batch_add(
+        &t->batch,
+        &(mn_bench_seq){.ids = t->ids + begin, .count = count, .before = begin, .output = true});
     MN_TRY(mn_session_forward(t->b->session, &t->batch.batch));
     return mn_session_logits(t->b->session, 0, 1, logits);
 }
@@ -84,13 +87,15 @@ mn_status mn_bench_prefill(mn_bench *b) {
     mn_tensor logits;
     MN_GOTO(text_open(&t, b, b->options->tokens));
     t.context = b->options->tokens;
-    *w = (mn_bench_work){.name = "prefill", .unit = "tokens/s", .units = (double)t.context,
+    *w = (mn_bench_work){.name = "prefill",
+                         .unit = "tokens/s",
+                         .units = (double)t.context,
                          .limit = mn_bench_flop_peak(b)};
     snprintf(w->title, sizeof w->title, "prefill, %lld tokens", (long long)t.context);
     MN_GOTO(pass(&t, 0, t.context, &logits));
     w->flops = mn_bench_flops(&b->model->config, &t.batch.batch);
     w->bytes = mn_bench_bytes(b->model, &t.batch.batch);
-    MN_GOTO(mn_bench_time(b, w, prefill_run, &t));
+    MN_GOTO(mn_bench_time(b, w, prefill_run, prefill_run, &t));
     b->work_count++;
 done:
     text_close(&t);
@@ -119,19 +124,19 @@ mn_status mn_bench_decode(mn_bench *b) {
     MN_GOTO(text_open(&t, b, b->options->context + b->options->steps + 1));
     t.context = b->options->context;
     t.steps = b->options->steps;
-    *w = (mn_bench_work){.name = "decode", .unit = "tokens/s", .units = (double)t.steps,
-                         .limit = MN_PEAK_READ};
+    *w = (mn_bench_work){
+        .name = "decode", .unit = "tokens/s", .units = (double)t.steps, .limit = MN_PEAK_READ};
     snprintf(w->title, sizeof w->title, "decode, %lld tokens behind %lld", (long long)t.steps,
              (long long)t.context);
     MN_GOTO(pass(&t, 0, t.context, &logits));
     for (int64_t i = t.context; i < t.context + t.steps; i++) {
         mn_bench_batch_clear(&t.batch);
-        mn_bench_batch_add(&t.batch, &(mn_bench_seq){.ids = t.ids + i, .count = 1, .before = i,
-                                                     .output = true});
+        mn_bench_batch_add(
+            &t.batch, &(mn_bench_seq){.ids = t.ids + i, .count = 1, .before = i, .output = true});
         w->flops += mn_bench_flops(&b->model->config, &t.batch.batch);
         w->bytes += mn_bench_bytes(b->model, &t.batch.batch);
     }
-    MN_GOTO(mn_bench_time(b, w, decode_run, &t));
+    MN_GOTO(mn_bench_time(b, w, decode_run, decode_run, &t));
     b->work_count++;
 done:
     text_close(&t);

@@ -31,9 +31,9 @@ static mn_status cpu_copy(mn_device *device, void *to, const void *from, size_t 
     return MN_OK;
 }
 
-static mn_status cpu_reserve(mn_device *device, int64_t elements) {
+static mn_status cpu_reserve(mn_device *device, int64_t rows, int64_t width) {
     mn_stream *s = device->stream;
-    const size_t bytes = (size_t)elements * sizeof(float);
+    const size_t bytes = (size_t)(mn_round16(rows) * width) * sizeof(float);
     if (bytes <= s->input_bytes) return MN_OK;
     free(s->input);
     s->input_bytes = 0;

@@ -4,31 +4,17 @@
  * rows: a block of weights is converted into the thread's scratch, which stays in its second-level
  * cache, and oneDNN multiplies it; converting costs one pass over weights that serve all rows.
  * Panels do not depend on the number of threads, so neither do the results. */
-#include "cpu/isa.h"
+#include "cpu/gemm.h"
 #include "cpu/onednn.h"
 #include "cpu/vec.h"
 
 #include <omp.h>
 
 enum {
-    DOT_ROWS = 12,        /* up to here the dot kernel wins (bench: linear, both sides measured) */
+    DOT_ROWS = 4,         /* up to here the dot kernel wins (mneme bench --what linear) */
     PANEL_COLS = 256,     /* columns of a panel */
-    PANEL_DEPTH = 1024,   /* K of one converted block: 256 x 1024 x 4 bytes = 1 MB */
     DOT_PANEL_COLS = 64,
 };
-
-typedef struct product {
-    mn_stream *s;
-    float *y;
-    int64_t ldy;
-    const float *x;
-    const char *w;
-    mn_dtype dtype;
-    const float *bias;
-    mn_epilogue epilogue;
-    bool bf16; /* inputs rounded to bf16 */
-    int64_t m, n, k;
-} product;
 
 V_INLINE void finish_row(float *y, const float *add, const float *bias, mn_epilogue epilogue,
                          int64_t n) {
@@ -44,14 +30,14 @@ V_INLINE void finish_row(float *y, const float *add, const float *bias, mn_epilo
 }
 
 /* Bias and activation of a panel whose sums (for ADD: on top of y) are already in y. */
-static void finish(const product *p, int64_t col, int64_t cols) {
+static void finish(const mn_product *p, int64_t col, int64_t cols) {
     if (!p->bias && p->epilogue != MN_EPILOGUE_GELU) return;
     const float *bias = p->bias ? p->bias + col : NULL;
     for (int64_t r = 0; r < p->m; r++)
         finish_row(p->y + r * p->ldy + col, NULL, bias, p->epilogue, cols);
 }
 
-static void dot_columns(const product *p, int64_t col, int64_t cols, float *scratch) {
+static void dot_columns(const mn_product *p, int64_t col, int64_t cols, float *scratch) {
     const char *w = p->w + (size_t)col * (size_t)p->k * mn_dtype_size(p->dtype);
     MN_CPU(dot_panel)(scratch, cols, p->x, w, p->dtype, p->bf16, p->m, cols, p->k);
     for (int64_t r = 0; r < p->m; r++) {
@@ -62,29 +48,7 @@ static void dot_columns(const product *p, int64_t col, int64_t cols, float *scra
     }
 }
 
-static mn_status f32_columns(const product *p, int64_t col, int64_t cols, float *scratch) {
-    const size_t size = mn_dtype_size(p->dtype);
-    for (int64_t k = 0; k < p->k; k += PANEL_DEPTH) {
-        const int64_t depth = p->k - k < PANEL_DEPTH ? p->k - k : PANEL_DEPTH;
-        const char *w = p->w + ((size_t)col * (size_t)p->k + (size_t)k) * size;
-        const bool add = k > 0 || p->epilogue == MN_EPILOGUE_ADD;
-        const float *block = (const float *)(const void *)w;
-        int64_t ldw = p->k;
-        if (p->dtype != MN_F32) {
-            for (int64_t c = 0; c < cols; c++)
-                MN_CPU(to_f32)
-            (scratch + c * depth, w + (size_t)(c * p->k) * size, p->dtype, depth);
-            block = scratch;
-            ldw = depth;
-        }
-        MN_TRY(mn_onednn_f32(p->y + col, p->ldy, p->x + k, p->k, block, ldw, add, p->m, cols,
-                             depth));
-    }
-    finish(p, col, cols);
-    return MN_OK;
-}
-
-static mn_status bf16_columns(const product *p, int64_t col, int64_t cols, uint16_t *scratch,
+static mn_status bf16_columns(const mn_product *p, int64_t col, int64_t cols, uint16_t *scratch,
                               int thread) {
     const char *w = p->w + (size_t)col * (size_t)p->k * mn_dtype_size(p->dtype);
     const uint16_t *block = (const uint16_t *)(const void *)w;
@@ -98,17 +62,16 @@ static mn_status bf16_columns(const product *p, int64_t col, int64_t cols, uint1
     return MN_OK;
 }
 
-typedef enum path { PATH_DOT, PATH_F32, PATH_BF16 } path;
+typedef enum path { PATH_DOT, PATH_BF16 } path;
 
-static mn_status columns(const product *p, path way, int64_t col, int64_t cols, int thread) {
+static mn_status columns(const mn_product *p, path way, int64_t col, int64_t cols, int thread) {
     void *scratch = p->s->scratch + (size_t)thread * MN_CPU_SCRATCH;
-    if (way == PATH_F32) return f32_columns(p, col, cols, scratch);
     if (way == PATH_BF16) return bf16_columns(p, col, cols, scratch, thread);
     dot_columns(p, col, cols, scratch);
     return MN_OK;
 }
 
-static mn_status run(const product *p, path way, int64_t width) {
+static mn_status run(const mn_product *p, path way, int64_t width) {
     const int64_t panels = (p->n + width - 1) / width;
     mn_error_record error = {.status = MN_OK};
 #pragma omp parallel for num_threads(p->s->threads) schedule(dynamic)
@@ -125,13 +88,18 @@ static mn_status run(const product *p, path way, int64_t width) {
 mn_status MN_CPU(linear_fwd)(mn_stream *s, float *y, int64_t ldy, const float *x, const void *w,
                              mn_dtype dtype, const float *bias, mn_epilogue epilogue,
                              mn_compute compute, int64_t m, int64_t n, int64_t k) {
-    product p = {.s = s, .y = y, .ldy = ldy, .x = x, .w = w, .dtype = dtype, .bias = bias,
+    mn_product p = {.s = s, .y = y, .ldy = ldy, .x = x, .w = w, .dtype = dtype, .bias = bias,
                  .epilogue = epilogue, .bf16 = compute == MN_COMPUTE_BF16, .m = m, .n = n, .k = k};
     const bool dot = m <= DOT_ROWS;
-    if (!p.bf16) return dot ? run(&p, PATH_DOT, DOT_PANEL_COLS) : run(&p, PATH_F32, PANEL_COLS);
-    const size_t need = (size_t)(m * k) * (dot ? sizeof(float) : sizeof(uint16_t));
+    const size_t need = !p.bf16 ? (dot ? 0 : MN_CPU(gemm_bytes)(m, k))
+                                : (size_t)(m * k) * (dot ? sizeof(float) : sizeof(uint16_t));
     MN_CHECK(need <= s->input_bytes, MN_ERR_MEMORY, "inputs of %lld x %lld were not reserved",
              (long long)m, (long long)k);
+    if (!p.bf16 && dot) return run(&p, PATH_DOT, DOT_PANEL_COLS);
+    if (!p.bf16) {
+        MN_CPU(gemm)(&p);
+        return MN_OK;
+    }
     if (dot) {
         MN_CPU(round_bf16)(s->input, x, m * k);
         p.x = s->input;

@@ -29,7 +29,8 @@ typedef float vf_any __attribute__((vector_size(64), aligned(4), may_alias));
 
 V_INLINE vf v_load(const float *p) { return *(const vf_any *)p; }
 V_INLINE void v_store(float *p, vf x) { *(vf_any *)p = x; }
-V_INLINE vf v_set(float x) { return (vf){0} + x; }
+/* Spelled out: a broadcast straight from memory; (vf){0} + x would add. */
+V_INLINE vf v_set(float x) { return (vf){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 
 V_INLINE vf v_load_n(const float *p, int64_t n) { /* n < VL; the rest is 0 */
     float t[VL] = {0};

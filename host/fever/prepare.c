@@ -124,25 +124,23 @@ static mn_status warn(mn_prepared *p) {
     for (int i = 0; i < MN_FIXED_CLAIMS; i++) {
         const mn_fixed_claim *claim = &mn_fixed_claims[i];
         if (p->demos.worn[i] == 0) continue;
-        mn_log(MN_LOG_WARN, "demonstration \"%s\" is shown as %s on %" PRId64 " pages; FEVER: %s",
+        mn_log(MN_LOG_WARN, "demonstration \"%s\" is shown as %s (pages: %" PRId64 "), FEVER: %s",
                claim->text, mn_label_name(claim->document), p->demos.worn[i],
                mn_label_name(claim->gold));
     }
     if (s->train_leaking > 0) {
         mn_log(MN_LOG_WARN,
-               "%" PRId64 " training rows have the text of an evaluation row of their "
-               "page",
+               "training rows that have the text of an evaluation row of their page: %" PRId64,
                s->train_leaking);
     }
     if (s->wiki_repeated > 0) {
         mn_log(MN_LOG_WARN,
-               "%" PRId64 " pages come more than once in the wiki dump: the first one "
-               "with text is taken",
+               "pages that come again in the wiki dump: %" PRId64 " (the first with text is taken)",
                s->wiki_repeated);
     }
     if (s->unplaced > 0) {
-        mn_log(MN_LOG_WARN, "%" PRId64 " claims that are not %s name no page: dropped", s->unplaced,
-               mn_label_name(MN_NEI));
+        mn_log(MN_LOG_WARN, "claims that name no page though they are not %s: %" PRId64 ", dropped",
+               mn_label_name(MN_NEI), s->unplaced);
     }
 done:
     mn_bad_free(&bad);

@@ -107,11 +107,11 @@ mn_status mn_session_open(mn_session **out, mn_model *model, const mn_session_op
     MN_GOTO(mn_arena_commit(&s->step));
     MN_GOTO(lay_out_cache(s));
     MN_GOTO(lay_out_step(s));
-    if (options->compute == MN_COMPUTE_BF16) {
-        int64_t widest = c->ffn_dim > c->dim ? c->ffn_dim : c->dim;
-        if (c->heads * c->head_dim > widest) widest = c->heads * c->head_dim;
-        MN_GOTO(model->device->reserve(model->device, widest * options->max_tokens));
-    }
+    int64_t widest = c->ffn_dim > c->dim ? c->ffn_dim : c->dim;
+    if (c->heads * c->head_dim > widest) widest = c->heads * c->head_dim;
+    const int64_t rows = options->max_tokens > options->max_logits ? options->max_tokens
+                                                                   : options->max_logits;
+    MN_GOTO(model->device->reserve(model->device, rows, widest));
     *out = s;
     s = NULL;
 done:

@@ -38,7 +38,7 @@ static mn_status push_bytes(const mn_bpe *b, mn_bpe_work *w, const char *text, s
 /* An unknown character that has no bytes' tokens waits until a known one comes or the word ends; with
  * fuse_unknown it stands for all that wait. That is also what tokenizers does. */
 static mn_status to_symbols(const mn_bpe *b, mn_bpe_work *w, const char *text, size_t len) {
-    size_t waiting = 0;
+    bool waiting = false;
     w->count = 0;
     for (size_t i = 0, size; i < len; i += size) {
         if (b->frozen.count) {
@@ -53,7 +53,7 @@ static mn_status to_symbols(const mn_bpe *b, mn_bpe_work *w, const char *text, s
         if (id < 0 && b->fallback_late) id = NO_SYMBOL;
         if (id >= 0) {
             if (waiting) MN_TRY(push(w, b->unknown, i));
-            waiting = 0;
+            waiting = false;
             MN_TRY(push(w, id, i));
             continue;
         }
@@ -64,34 +64,33 @@ static mn_status to_symbols(const mn_bpe *b, mn_bpe_work *w, const char *text, s
         }
         if (b->unknown < 0) continue;
         if (waiting && !b->fuse_unknown) MN_TRY(push(w, b->unknown, i));
-        waiting = 1;
+        waiting = true;
     }
     return waiting ? push(w, b->unknown, len) : MN_OK;
 }
 
-/* Symbols to tokens. Only SentencePiece still has symbols here that are no tokens. */
+/* Symbols to tokens, never more than there are bytes. Only SentencePiece still has symbols here that
+ * are no tokens. */
 static mn_status emit(const mn_bpe *b, const mn_bpe_work *w, const char *text, size_t len,
                       mn_ids *out) {
     bool after_unknown = false;
-    MN_TRY(mn_grow(&out->data, &out->cap, out->len + w->count, sizeof *out->data));
+    MN_TRY(mn_grow(&out->data, &out->cap, out->len + len, sizeof *out->data));
+    int32_t *to = out->data + out->len;
     for (size_t i = 0; i < w->count; i++) {
         const int32_t id = w->symbols[i].id;
         if (id < b->symbols) {
-            out->data[out->len++] = id;
+            *to++ = id;
             after_unknown = false;
-            continue;
-        }
-        if (b->fallback) {
+        } else if (b->fallback) {
             const size_t end = i + 1 < w->count ? w->symbols[i + 1].at : len;
             for (size_t at = w->symbols[i].at; at < end; at++)
-                MN_TRY(mn_ids_push(out, b->fall_byte[(unsigned char)text[at]]));
-            /* each of them took one place, or more: make room for the rest again */
-            MN_TRY(mn_grow(&out->data, &out->cap, out->len + (w->count - i), sizeof *out->data));
-            continue;
+                *to++ = b->fall_byte[(unsigned char)text[at]];
+        } else {
+            if (!after_unknown) *to++ = b->unknown;
+            after_unknown = true;
         }
-        if (!after_unknown) out->data[out->len++] = b->unknown;
-        after_unknown = true;
     }
+    out->len = (size_t)(to - out->data);
     return MN_OK;
 }
 

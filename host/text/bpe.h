@@ -1,5 +1,6 @@
 /* bpe.h - byte pair encoding of one word: symbols first, then the pair of lowest rank is merged, the
-X
+ * leftmost of equals, until no pair merges. Read-only once it is built: mn_bpe_symbols, one
+ * mn_bpe_add_merge per merge, mn_bpe_words.
  *
  * Time is O(n log n) in the length of a word. Words that are a token by themselves are looked up. */
 #ifndef MNEME_TEXT_BPE_H

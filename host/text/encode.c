@@ -98,6 +98,7 @@ mn_status mn_tokenizer_encode(const mn_tokenizer *t, const char *text, size_t le
     if (len) MN_GOTO(cut(&r, &t->added_raw, text, len, true, encode_raw));
     if (special) MN_GOTO(mn_ids_append(out, t->suffix.data, t->suffix.len));
 done:
+    mn_fail_in(st, "%s", t->name);
     if (st != MN_OK) out->len = begin;
     mn_buf_free(&repaired);
     mn_buf_free(&r.normal[0]);

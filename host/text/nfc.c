@@ -35,6 +35,7 @@ static mn_status decompose(span *s, const char *text, size_t len) {
                                                        (utf8proc_ssize_t)(len - i), &point);
         MN_CHECK(used > 0, MN_ERR_DATA, "malformed UTF-8 reached the normalizer");
         i += (size_t)used;
+        MN_TRY(mn_grow(&s->points, &s->cap, s->count + 4, sizeof *s->points));
         for (;;) {
             const utf8proc_ssize_t room = (utf8proc_ssize_t)(s->cap - s->count);
             const utf8proc_ssize_t need = utf8proc_decompose_char(point, s->points + s->count, room,

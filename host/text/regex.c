@@ -1,6 +1,8 @@
 /* regex.c - patterns of tokenizer.json on PCRE2. They are written for Oniguruma, so a pattern is
  * first read through: what both understand alike passes, `\s` is spelled out (PCRE2 counts U+180E as
- * white space, Unicode no longer does), all else is refused instead of cutting texts differently. */
+ * white space, Unicode no longer does), all else is refused instead of cutting texts differently.
+ * Which characters are letters and digits is a matter of PCRE2's Unicode version (10.42: Unicode 14);
+ * only characters that came later can be cut differently elsewhere. */
 #include "text/regex.h"
 
 #include "mneme/buf.h"
@@ -14,7 +16,7 @@
     "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}"       \
     "\\x{3000}"
 
-enum { PATTERN_LIMIT = 4096, MATCH_LIMIT = 5000000 };
+enum { PATTERN_LIMIT = 4096, MATCH_LIMIT = 1000000, HEAP_LIMIT_KIB = 1 << 16 };
 
 struct mn_regex {
     pcre2_code *code;
@@ -97,6 +99,7 @@ static mn_status compile(mn_regex **out, const char *pattern, size_t len, uint32
                   MN_ERR_MEMORY, "no memory for a pattern");
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
     pcre2_set_match_limit(regex->context, MATCH_LIMIT);
+    pcre2_set_heap_limit(regex->context, HEAP_LIMIT_KIB);
     regex->code = pcre2_compile((PCRE2_SPTR)pattern, len, options, &error, &at, context);
     if (!regex->code) {
         PCRE2_UCHAR why[200];

@@ -122,7 +122,7 @@ mn_status mn_tokenizer_decode(const mn_tokenizer *t, const int32_t *ids, size_t 
     mn_status st = MN_OK;
     const size_t begin = out->len;
     mn_parts parts = {0};
-    MN_TRY(mn_buf_reserve(out, 0));
+    MN_TRY(mn_buf_append(out, "", 0)); /* a NUL even behind nothing */
     for (size_t i = 0; i < count; i++)
         if (!skip_special || !mn_vocab_has(&t->vocab, ids[i]) || !t->special[ids[i]])
             MN_GOTO(add_token(t, ids[i], &parts));

@@ -1,6 +1,6 @@
-/* fuzz_jsonl.c - any bytes as claims, as lines of the wiki dump, as a prepared folder's files and as an
- * answer. Besides faults it looks for disagreement between the fast way past a wiki line and the
- * JSON library. */
+/* fuzz_jsonl.c - any bytes as claims, as lines of the wiki dump, as a prepared folder's files
+ * and as an answer. Besides faults it looks for disagreement between the fast way past a wiki
+ * line and the JSON library. */
 #include "fever/claims.h"
 #include "fever/prepared.h"
 #include "fever/wiki.h"

@@ -69,7 +69,10 @@ typedef struct verdict {
 
 static inline verdict verdict_open(const char *what, const double *want, const double *bound,
                                    int64_t n) {
-    return (verdict){.what = what, .want = want, .bound = bound, .n = n,
+    return (verdict){.what = what,
+                     .want = want,
+                     .bound = bound,
+                     .n = n,
                      .first = test_malloc((size_t)(n ? n : 1) * sizeof(float))};
 }
 

@@ -74,8 +74,7 @@ static inline void guard_check(const guards *g) {
     for (int i = 0; i < g->count; i++)
         for (const unsigned char *at = g->block[i].map + page; at < g->block[i].data; at++)
             if (*at != 0xFF)
-                fail_msg("block %d: byte %td in front of it was written", i,
-                         g->block[i].data - at);
+                fail_msg("block %d: byte %td in front of it was written", i, g->block[i].data - at);
 }
 
 static inline void guard_free(guards *g) {

@@ -1,0 +1,39 @@
+/* bench_figures.h - the figures that both forms of a benchmark's report show. */
+#ifndef MNEME_CLI_BENCH_FIGURES_H
+#define MNEME_CLI_BENCH_FIGURES_H
+
+#include "cli/bench.h"
+
+typedef struct mn_spread {
+    double median, min, max;
+} mn_spread;
+
+typedef struct mn_bench_figures {
+    mn_spread rate;      /* units per second */
+    double seconds;      /* median */
+    double flops, bytes; /* per second, at the median */
+    mn_spread share;     /* of the peak read beside each run */
+    double best_share;   /* the fastest run against the highest peak of all */
+} mn_bench_figures;
+
+typedef struct mn_linear_figures {
+    mn_spread seconds;
+    double flops, bytes; /* per second, at the median */
+    double flop_share, read_share;
+    double share; /* of the speed that arithmetic and reads allow, median */
+} mn_linear_figures;
+
+extern const char *const mn_peak_names[MN_PEAKS];
+extern const char *const mn_peak_units[MN_PEAKS]; /* of a rate / 1e9 */
+
+mn_spread mn_bench_readings_spread(const mn_bench_readings *readings); /* sorts them */
+mn_bench_figures mn_bench_figures_of(const mn_bench *b, const mn_bench_work *work);
+mn_linear_figures mn_linear_figures_of(const mn_bench_linear *linear);
+
+void mn_processor_name(char *out, size_t size); /* or "unknown processor" */
+double mn_memory_bytes(void);
+double mn_cache_bytes(void); /* of the last level; 0: unknown */
+const char *mn_bench_compute_name(const mn_bench *b);
+double mn_bench_all_weights(const mn_bench *b); /* bytes that decoding reads per token */
+
+#endif

@@ -1,0 +1,82 @@
+#!/bin/sh
+# bench.sh - mneme bench from end to end. Speeds depend on the machine; what a run must cost does not.
+. "$(dirname "$0")/check.inc" || exit 1
+model=$source_dir/tests/golden/llama-mha
+
+# Work by hand for llama-mha (3 blocks, dimension 64, inner 172, 160 ids, fp16), quick sizes. A token
+# costs 2 x 148,224 operations in the blocks' matrices, a pair of query and key 4 x 3 x 64, an output
+# 2 x 160 x 64. A pass reads 316,928 bytes of matrices, of which the output matrix has 20,480, 1,792 of
+# vectors, 128 of the embedding for a token, 1,536 of the cache for a row.
+cost() { # NAME FLOPS BYTES
+    has "$out" "\"$1\": {\"median\": "
+    sed "s/.*\"$1\": {//; s/}.*//" "$out" >"$work/part"
+    has "$work/part" "\"flops\": $2, \"bytes\": $3, "
+}
+run 0 bench --model "$model" --quick --json
+cp "$out" "$work/object"
+cost prefill 9912320 371968         # 32 tokens, 32 x 33 / 2 pairs, 1 output, 32 rows
+cost decode 1324544 1389056         # 4 x 1 token that sees 17, 18, 19, 20
+cost prefix_whole 137679360 977664  # 3 x 132 tokens, 3 outputs
+cost prefix_shared 55380480 1060864 # 120 tokens without an output, then 36 tokens
+for part in '"shape": null' "\"model\": \"$model\"" '"compute": "f32"' '"quick": true' \
+    '"machine": {"processor": ' '"device": "cpu: ' '"weights": {"parameters": 169152, ' \
+    '"dtype": "F16", "bytes": 318720, "random": false}' '"peaks": {"fp32": {"median": ' \
+    '"bf16": {"median": ' '"reads": {"median": ' '"unit": "tokens/s"' '"unit": "claims/s"' \
+    '"share_of_peak": ' '"shared_against_whole": {"claims": 3, "same_token": 3, "same_letter": 3, '; do
+    has "$out" "$part"
+done
+# A shared prefix changes rounding at most.
+awk '{ sub(/.*"max_logprob_difference": /, ""); exit !($0 + 0 < 1e-5) }' "$out" ||
+    fail "$(cat "$out")"
+# One JSON object: inspect's config reader takes it and refuses its first key.
+run 2 inspect --config "$work/object"
+has "$err" "unknown key 'mneme'"
+
+# The same for people; sizes that are given win over --quick, threads and instruction sets work.
+run 0 bench --model "$model" --quick --tokens 40 --what prefill,decode --threads 1
+for part in 'F16 weights of 0.00 GB' 'compute f32' 'cpu: 1 thread, ' 'prefill, 40 tokens' \
+    'decode, 4 tokens behind 16' 'tokens/s' 'of the peak' 'A quick run'; do
+    has "$out" "$part"
+done
+! grep -q claims "$out" || fail "prefix was not asked for"
+MNEME_CPU_ISA=base
+export MNEME_CPU_ISA
+run 0 bench --model "$model" --quick --what decode --log_level error
+has "$out" ', base, oneDNN'
+unset MNEME_CPU_ISA
+
+# Matrix products: every shape of a block's matrices once, and the output matrix.
+run 0 bench --model "$model" --quick --what linear --json
+[ "$(grep -o '"matrix": ' "$out" | wc -l)" = 8 ] || fail "4 shapes, 2 row counts: $(cat "$out")"
+has "$out" '"matrix": "mlp.gate_proj", "outputs": 172, "inputs": 64, "rows": 16, '
+has "$out" '"flops": 352256, "bytes": 37120, ' # 2 x 16 x 172 x 64; 172 x 64 x 2 + 16 x 236 x 4
+run 0 bench --model "$model" --quick --what linear
+grep -q '^lm_head *160 *64 *1 ' "$out" || fail "the output matrix: $(cat "$out")"
+
+# Random weights; bf16 beside fp32 where the processor can.
+run 0 bench --shape pythia-70m --quick --what decode --json
+has "$out" '"shape": "pythia-70m", "model": null'
+has "$out" '"weights": {"parameters": 70426624, "dtype": "F16", '
+has "$out" '"random": true'
+begin "mneme bench --compute bf16"
+if "$program" bench --model "$model" --quick --what prefix --compute bf16 --json >"$out" 2>"$err"; then
+    has "$out" '"compute": "bf16"'
+    has "$out" '"peak": "bf16"'
+    has "$out" '"bf16_against_f32": {"claims": 3, "same_token": '
+else
+    has "$err" 'oneDNN cannot multiply bf16 matrices on this processor'
+fi
+
+refused 2 "mneme bench: one of --shape NAME and --model DIR is needed" bench --quick
+refused 2 "mneme bench: one of --shape NAME and --model DIR is needed" \
+    bench --model "$model" --shape pythia-70m
+run 2 bench --shape pythia-410 --quick
+has "$err" "mneme bench: shape 'pythia-410' is unknown; there are: pythia-70m, "
+refused 2 "mneme bench: $model: a sequence of 641 tokens, at most 640" \
+    bench --model "$model" --what prefill --tokens 641
+run 2 bench --model "$model" --what prefil
+has "$err" "prefill"
+run 1 bench --model "$work/none" --quick
+has "$err" "$work/none"
+
+finish
