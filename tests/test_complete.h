@@ -42,8 +42,8 @@ static inline void subject_close(subject *s) {
     mn_device_close(&s->device);
 }
 
-/* s->rows[i] = the log-probabilities of what follows token i. */
-static inline void naive_forward(subject *s, const int32_t *ids, int64_t len) {
+/* s->rows[i] = the log-probabilities of what follows token i, for i from `first` on. */
+static inline void naive_forward(subject *s, const int32_t *ids, int64_t len, int64_t first) {
     int32_t at[POSITIONS];
     mn_tensor logits;
     assert_true(len <= POSITIONS);
@@ -55,12 +55,12 @@ static inline void naive_forward(subject *s, const int32_t *ids, int64_t len) {
                             .tokens = len,
                             .seqs = &seq,
                             .seq_count = 1,
-                            .outputs = at,
-                            .output_count = len};
+                            .outputs = at + first,
+                            .output_count = len - first};
     MN_ASSERT_OK(mn_session_forward(s->session, &batch));
-    MN_ASSERT_OK(mn_session_logits(s->session, 0, len, &logits));
-    for (int64_t r = 0; r < len; r++) {
-        const float *x = (const float *)logits.data + r * s->vocab;
+    MN_ASSERT_OK(mn_session_logits(s->session, 0, len - first, &logits));
+    for (int64_t r = first; r < len; r++) {
+        const float *x = (const float *)logits.data + (r - first) * s->vocab;
         double high = -INFINITY, sum = 0;
         for (int64_t i = 0; i < s->vocab; i++) high = fmax(high, (double)x[i]);
         for (int64_t i = 0; i < s->vocab; i++) sum += exp((double)x[i] - high);
@@ -87,7 +87,7 @@ static inline double naive_score(subject *s, const int32_t *prompt, int64_t len,
     double sum = 0;
     memcpy(ids, prompt, (size_t)len * sizeof *ids);
     memcpy(ids + len, next->data, (next->len - 1) * sizeof *ids);
-    naive_forward(s, ids, len + (int64_t)next->len - 1);
+    naive_forward(s, ids, len + (int64_t)next->len - 1, len - 1);
     *greedy = true;
     for (int64_t i = 0; i < (int64_t)next->len; i++) {
         const int64_t row = len - 1 + i;
@@ -103,7 +103,7 @@ static inline void naive_generate(subject *s, const int32_t *prompt, int64_t len
     int32_t ids[POSITIONS];
     memcpy(ids, prompt, (size_t)len * sizeof *ids);
     for (int64_t i = 0; i < count; i++) {
-        naive_forward(s, ids, len + i);
+        naive_forward(s, ids, len + i, len + i - 1);
         ids[len + i] = naive_best(s, len + i - 1, margin);
         MN_ASSERT_OK(mn_ids_push(out, ids[len + i]));
     }
@@ -158,7 +158,7 @@ static inline double naive_error(subject *s, const char *folder) {
     reference r;
     double worst = 0;
     reference_open(&r, s, folder);
-    naive_forward(s, r.ids, r.len);
+    naive_forward(s, r.ids, r.len, 0);
     for (int64_t i = 0; i < r.count; i++)
         for (int32_t id = 0; id < s->vocab; id++)
             worst = fmax(

@@ -391,7 +391,7 @@ static void test_refused_models(void **state) {
     world *w = *state;
     mn_model *m = NULL;
     mn_model_config config = w->s.model->config;
-    config.max_positions = 64;
+    config.max_positions = 90;
     MN_ASSERT_OK(mn_model_random(&m, &config, "short", MN_F32, 1, w->s.device));
     expect_refused(w, m, MN_ERR_DATA, "with 5 shots has ");
     assert_non_null(strstr(mn_error(), "claim "));

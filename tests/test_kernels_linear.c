@@ -16,19 +16,22 @@ typedef struct linear {
     size_t skew; /* weights this much before their natural address */
 } linear;
 
-/* The error that a product may have. GELU' is at most 1.13; erf's own error of 1.3e-7 and the
- * rounding of 1 + erf (2 units) are multiplied by x / 2. */
+/* The error that a product may have. Its terms have random signs, so that partial sums are of the size
+ * of the root of the sum of squares, and each addition rounds one of them. GELU' is at most 1.13;
+ * erf's own error of 1.3e-7 and the rounding of 1 + erf (2 units) are multiplied by x / 2. */
 static void linear_bound(double *bound, const linear *c, const double *x, const double *w,
                          const double *bias, const double *before, const double *want) {
     for (int64_t i = 0; i < c->m; i++)
         for (int64_t j = 0; j < c->n; j++) {
-            double size = 0, *b = &bound[i * c->n + j];
-            for (int64_t k = 0; k < c->k; k++) size += fabs(x[i * c->k + k] * w[j * c->k + k]);
-            if (bias) size += fabs(bias[j]);
-            if (c->epilogue == MN_EPILOGUE_ADD) size += fabs(before[i * c->n + j]);
-            *b = sum_bound(c->k) * size;
+            double square = 0, *b = &bound[i * c->n + j];
+            for (int64_t k = 0; k < c->k; k++)
+                square += x[i * c->k + k] * x[i * c->k + k] * w[j * c->k + k] * w[j * c->k + k];
+            const double others = (bias ? fabs(bias[j]) : 0) +
+                                  (c->epilogue == MN_EPILOGUE_ADD ? fabs(before[i * c->n + j]) : 0);
+            *b = sum_bound(c->k) * sqrt(square) + 8 * unit * others;
             if (c->epilogue == MN_EPILOGUE_GELU)
-                *b = 1.13 * *b + 2.5e-7 * fabs(want[i * c->n + j]) + 1e-7 * size;
+                *b = 1.13 * *b + 2.5e-7 * fabs(want[i * c->n + j]) +
+                     2 * unit * (4 * sqrt(square) + others);
         }
 }
 

@@ -139,8 +139,7 @@ mn_status mn_bench_linear_sweep(mn_bench *b) {
     MN_GOTO(mn_arena_commit(&s.arena));
     MN_GOTO(lay_out(&s, rows[count - 1]));
     fill(&s.x);
-    if (b->compute == MN_COMPUTE_BF16)
-        MN_GOTO(b->device->reserve(b->device, mn_tensor_count(&s.x)));
+    MN_GOTO(b->device->reserve(b->device, s.x.shape[0], s.x.shape[1]));
     b->linear = calloc(s.family_count * count, sizeof *b->linear);
     MN_CHECK_GOTO(b->linear, MN_ERR_MEMORY, "no memory for the results");
     for (size_t f = 0; f < s.family_count; f++)

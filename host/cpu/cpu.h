@@ -4,17 +4,21 @@
 
 #include "mneme/device.h"
 
-/* Scratch of one thread: half of a 2 MB second-level cache, or all of a 1 MB one, so that a panel of
- * converted weights is still there when the product reads it. */
-enum { MN_CPU_SCRATCH = 1 << 20 };
+/* Scratch of one thread: what is converted there must still be in the second-level cache (2 MB on
+ * recent server processors, 1 MB on others) when the product reads it. */
+enum { MN_CPU_SCRATCH = 3 << 19 };
 
 struct mn_stream {
     int threads;
     unsigned char *scratch;   /* threads x MN_CPU_SCRATCH, 64-byte aligned */
-    void *input;         /* activations rounded to bf16 for one product; grows before step 0 */
-    size_t input_bytes;
-    struct mn_onednn *onednn; /* cached bf16 products; NULL until the first */
+    void *input;              /* activations as one product wants them: transposed, or in bf16 */
+    size_t input_bytes;       /* grows before step 0 */
+    struct mn_onednn *onednn; /* bf16 products */
 };
+
+static inline void *mn_cpu_scratch(const mn_stream *s, int thread) {
+    return s->scratch + (size_t)thread * MN_CPU_SCRATCH;
+}
 
 /* Rows per block of transposed keys: K is kept as [head][row / 16][D][16], V as [head][row][Dv],
  * Dv = D rounded up to 16, zero padded. A block of 16 keys is one vector per dimension. */

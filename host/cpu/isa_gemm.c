@@ -3,7 +3,7 @@
  * y' = w x': tokens lie along the vectors, weights are broadcast. So weights are only converted, never
  * transposed: a block of ROWS x DEPTH is turned into fp32 in the thread's scratch, where it serves
  * all tokens, and the activations are transposed once for all weights. Traffic of the inner loop per
- * k: TILE broadcasts and two vectors for 2 TILE multiply-adds, from the first- and second-level cache. A
+ * k: TILE broadcasts and PANEL vectors for TILE x PANEL multiply-adds, from the first-level cache. A
  * thread owns blocks of output columns; the order of every sum is fixed by DEPTH alone, so results
  * depend neither on the number of threads nor on the other rows. */
 #include "cpu/gemm.h"
@@ -12,22 +12,22 @@
 #include <omp.h>
 
 enum {
-    WIDE = 2 * VL,         /* tokens of a panel */
-    ROWS = 96,             /* weight rows converted at a time, at most */
-    DEPTH = 1024,          /* of a weight block in memory ... */
-    STEP = 256,            /* ... and of one pass of the inner loop: its x panel is 32 KB */
-    STRIDE = DEPTH + VL,   /* of converted rows: constant, and no power of two */
+    PANEL = 3,             /* vectors of tokens in a panel; the last one may have fewer */
+    WIDE = PANEL * VL,
+    ROWS = 192,            /* weight rows converted at a time, at most */
+    DEPTH = 512,          /* of a weight block in memory ... */
+    STEP = 128,            /* ... and of one pass of the inner loop: its x panel has 24 KB */
+    STRIDE = DEPTH + STEP, /* of converted rows: the rows of a tile lie in different cache sets */
     MAX_TOKENS = 1024,     /* of one pass: bounds the sums kept in scratch */
 #if defined(__AVX512F__)
-    TILE = 12, /* 24 sums, 2 vectors of x and a broadcast in 32 registers */
+    TILE = 8, /* 24 sums, 3 vectors of x and a broadcast in 32 registers */
 #elif defined(__AVX2__)
-    TILE = 3,  /* a vector is two registers of 16 */
+    TILE = 2, /* a vector is two registers of 16 */
 #else
     TILE = 1,
 #endif
 };
 
-/* Panels of 32 tokens, the last one of 16 if that is enough. */
 static int64_t padded_tokens(int64_t m) { return (m + VL - 1) / VL * VL; }
 
 /* ---- x' ---- */
@@ -80,9 +80,9 @@ static void pack_x(mn_stream *s, float *packed, const float *x, int64_t m, int64
     const int64_t groups = (m + VL - 1) / VL;
 #pragma omp parallel for num_threads(s->threads) schedule(static)
     for (int64_t g = 0; g < groups; g++) {
-        const int64_t first = g / 2 * WIDE, left = padded_tokens(m) - first;
+        const int64_t first = g / PANEL * WIDE, left = padded_tokens(m) - first;
         const int64_t width = left < WIDE ? left : WIDE;
-        pack_tokens(packed + first * k + g % 2 * VL, width, x + g * VL * k, m - g * VL, k);
+        pack_tokens(packed + first * k + g % PANEL * VL, width, x + g * VL * k, m - g * VL, k);
     }
 }
 
@@ -91,12 +91,12 @@ static void pack_x(mn_stream *s, float *packed, const float *x, int64_t m, int64
 /* sums (rows, vectors of tokens) of row length ld += w (rows, depth) x (depth, tokens). */
 V_TILE void tile(float *sums, int64_t ld, const float *x, const float *w, int64_t depth, bool first,
                  const int rows, const int vectors) {
-    vf acc[TILE * 2];
+    vf acc[TILE * PANEL];
     for (int n = 0; n < rows; n++)
         for (int v = 0; v < vectors; v++)
             acc[n * vectors + v] = first ? v_set(0) : v_load(sums + n * ld + v * VL);
     for (int64_t k = 0; k < depth; k++) {
-        vf xv[2];
+        vf xv[PANEL];
         for (int v = 0; v < vectors; v++) xv[v] = v_load(x + (k * vectors + v) * VL);
         for (int n = 0; n < rows; n++) {
             const vf wn = v_set(w[n * STRIDE + k]);
@@ -127,7 +127,8 @@ static void multiply(float *sums, int64_t ld, const float *packed, const float *
         for (int64_t t = 0; t < tokens; t += WIDE) {
             const int64_t width = tokens - t < WIDE ? tokens - t : WIDE;
             const float *x = packed + t * k + (begin + at) * width;
-            if (width == WIDE) block_panel(sums + t, ld, x, w + at, step, first, rows, 2);
+            if (width == WIDE) block_panel(sums + t, ld, x, w + at, step, first, rows, PANEL);
+            else if (width == 2 * VL) block_panel(sums + t, ld, x, w + at, step, first, rows, 2);
             else block_panel(sums + t, ld, x, w + at, step, first, rows, 1);
         }
     }
@@ -145,6 +146,8 @@ static void finish(const mn_product *p, int64_t token, int64_t tokens, int64_t c
             for (int i = 0; i < VL; i++) r[i] = i < n ? v_load(sums + (c + i) * ld + t) : v_set(0);
             transpose(r);
             const float *bias = p->bias ? p->bias + col + c : NULL;
+            for (int i = 0; i < VL; i++) /* the rows of the next tokens: y is seldom in a cache */
+                __builtin_prefetch(p->y + (token + t + VL + i) * p->ldy + col + c, 1);
             const vf b = !bias ? v_set(0) : n == VL ? v_load(bias) : v_load_n(bias, n);
             for (int64_t i = 0; i < VL && t + i < tokens; i++) {
                 float *y = p->y + (token + t + i) * p->ldy + col + c;
@@ -160,14 +163,14 @@ static void finish(const mn_product *p, int64_t token, int64_t tokens, int64_t c
 static void columns(const mn_product *p, const float *packed, int64_t token, int64_t tokens,
                     int64_t col, int64_t cols, float *scratch) {
     const size_t size = mn_dtype_size(p->dtype);
-    const int64_t ld = padded_tokens(tokens);
+    const int64_t ld = padded_tokens(tokens) + VL; /* no power of two */
     float *w = scratch, *sums = scratch + ROWS * STRIDE;
     for (int64_t begin = 0; begin < p->k; begin += DEPTH) {
         const int64_t depth = p->k - begin < DEPTH ? p->k - begin : DEPTH;
         for (int64_t r = 0; r < cols; r++)
             MN_CPU(to_f32)
         (w + r * STRIDE, p->w + (size_t)((col + r) * p->k + begin) * size, p->dtype, depth);
-        multiply(sums, ld, packed, w, p->k, begin, depth, ld, cols);
+        multiply(sums, ld, packed, w, p->k, begin, depth, padded_tokens(tokens), cols);
     }
     finish(p, token, tokens, col, cols, sums, ld);
 }
@@ -185,7 +188,7 @@ size_t MN_CPU(gemm_bytes)(int64_t m, int64_t k) {
 }
 
 void MN_CPU(gemm)(const mn_product *p) {
-    _Static_assert((ROWS * STRIDE + ROWS * MAX_TOKENS) * sizeof(float) <= MN_CPU_SCRATCH,
+    _Static_assert((ROWS * STRIDE + ROWS * (MAX_TOKENS + VL)) * sizeof(float) <= MN_CPU_SCRATCH,
                    "the scratch of a thread holds a weight block and its sums");
     const int64_t width = block_columns(p->n, p->s->threads), blocks = (p->n + width - 1) / width;
     float *packed = p->s->input;
@@ -195,8 +198,8 @@ void MN_CPU(gemm)(const mn_product *p) {
 #pragma omp parallel for num_threads(p->s->threads) schedule(dynamic)
         for (int64_t i = 0; i < blocks; i++) {
             const int64_t col = i * width, cols = p->n - col < width ? p->n - col : width;
-            void *scratch = p->s->scratch + (size_t)omp_get_thread_num() * MN_CPU_SCRATCH;
-            columns(p, packed, token, tokens, col, cols, scratch);
+            columns(p, packed, token, tokens, col, cols,
+                    mn_cpu_scratch(p->s, omp_get_thread_num()));
         }
     }
 }

@@ -1,9 +1,8 @@
-/* isa_linear.c - y = x w' + bias with an epilogue, weights in fp16, bf16 or fp32.
+/* isa_linear.c - y = x w' + bias with an epilogue: chooses the way by the number of rows.
  *
- * A thread owns panels of output columns. Few rows: isa_dot.c reads the weights as they lie. Many
- * rows: a block of weights is converted into the thread's scratch, which stays in its second-level
- * cache, and oneDNN multiplies it; converting costs one pass over weights that serve all rows.
- * Panels do not depend on the number of threads, so neither do the results. */
+ * A few rows: isa_dot.c, limited by memory, reads the weights as they lie. Many rows: isa_gemm.c in
+ * fp32, or oneDNN in bf16 (processors have units for it), panel by panel: a panel of weights is rounded
+ * into the thread's scratch, which its second-level cache holds while oneDNN multiplies it. */
 #include "cpu/gemm.h"
 #include "cpu/onednn.h"
 #include "cpu/vec.h"
@@ -11,9 +10,9 @@
 #include <omp.h>
 
 enum {
-    DOT_ROWS = 4,         /* up to here the dot kernel wins (mneme bench --what linear) */
-    PANEL_COLS = 256,     /* columns of a panel */
-    DOT_PANEL_COLS = 64,
+    DOT_ROWS = 4, /* up to here the dot kernel wins (mneme bench --what linear) */
+    DOT_COLS = 64,
+    BF16_COLS = 256
 };
 
 V_INLINE void finish_row(float *y, const float *add, const float *bias, mn_epilogue epilogue,
@@ -62,22 +61,30 @@ static mn_status bf16_columns(const mn_product *p, int64_t col, int64_t cols, ui
     return MN_OK;
 }
 
-typedef enum path { PATH_DOT, PATH_BF16 } path;
-
-static mn_status columns(const mn_product *p, path way, int64_t col, int64_t cols, int thread) {
-    void *scratch = p->s->scratch + (size_t)thread * MN_CPU_SCRATCH;
-    if (way == PATH_BF16) return bf16_columns(p, col, cols, scratch, thread);
-    dot_columns(p, col, cols, scratch);
-    return MN_OK;
-}
-
-static mn_status run(const mn_product *p, path way, int64_t width) {
-    const int64_t panels = (p->n + width - 1) / width;
-    mn_error_record error = {.status = MN_OK};
+static void dot(const mn_product *p) {
+    const int64_t panels = (p->n + DOT_COLS - 1) / DOT_COLS;
 #pragma omp parallel for num_threads(p->s->threads) schedule(dynamic)
     for (int64_t i = 0; i < panels; i++) {
-        const int64_t col = i * width, cols = p->n - col < width ? p->n - col : width;
-        if (columns(p, way, col, cols, omp_get_thread_num()) != MN_OK) {
+        const int64_t col = i * DOT_COLS, cols = p->n - col < DOT_COLS ? p->n - col : DOT_COLS;
+        dot_columns(p, col, cols, mn_cpu_scratch(p->s, omp_get_thread_num()));
+    }
+}
+
+static mn_status bf16(const mn_product *p) {
+    uint16_t *input = p->s->input;
+    int64_t width = MN_CPU_SCRATCH / (int64_t)sizeof *input / p->k / VL * VL;
+    if (width > BF16_COLS) width = BF16_COLS;
+    MN_CHECK(width > 0, MN_ERR_UNSUPPORTED, "bf16 products of %lld inputs are too long",
+             (long long)p->k);
+#pragma omp parallel for num_threads(p->s->threads) schedule(static)
+    for (int64_t r = 0; r < p->m; r++)
+        MN_CPU(to_bf16)(input + r * p->k, p->x + r * p->k, MN_F32, p->k);
+    mn_error_record error = {.status = MN_OK};
+#pragma omp parallel for num_threads(p->s->threads) schedule(dynamic)
+    for (int64_t col = 0; col < p->n; col += width) {
+        const int64_t cols = p->n - col < width ? p->n - col : width;
+        const int thread = omp_get_thread_num();
+        if (bf16_columns(p, col, cols, mn_cpu_scratch(p->s, thread), thread) != MN_OK) {
 #pragma omp critical(mn_linear_error)
             mn_error_save(&error);
         }
@@ -89,27 +96,20 @@ mn_status MN_CPU(linear_fwd)(mn_stream *s, float *y, int64_t ldy, const float *x
                              mn_dtype dtype, const float *bias, mn_epilogue epilogue,
                              mn_compute compute, int64_t m, int64_t n, int64_t k) {
     mn_product p = {.s = s, .y = y, .ldy = ldy, .x = x, .w = w, .dtype = dtype, .bias = bias,
-                 .epilogue = epilogue, .bf16 = compute == MN_COMPUTE_BF16, .m = m, .n = n, .k = k};
-    const bool dot = m <= DOT_ROWS;
-    const size_t need = !p.bf16 ? (dot ? 0 : MN_CPU(gemm_bytes)(m, k))
-                                : (size_t)(m * k) * (dot ? sizeof(float) : sizeof(uint16_t));
+                    .epilogue = epilogue, .bf16 = compute == MN_COMPUTE_BF16, .m = m, .n = n,
+                    .k = k};
+    const bool few = m <= DOT_ROWS;
+    size_t need = 0;
+    if (p.bf16) need = (size_t)(m * k) * (few ? sizeof(float) : sizeof(uint16_t));
+    else if (!few) need = MN_CPU(gemm_bytes)(m, k);
     MN_CHECK(need <= s->input_bytes, MN_ERR_MEMORY, "inputs of %lld x %lld were not reserved",
              (long long)m, (long long)k);
-    if (!p.bf16 && dot) return run(&p, PATH_DOT, DOT_PANEL_COLS);
-    if (!p.bf16) {
-        MN_CPU(gemm)(&p);
-        return MN_OK;
-    }
-    if (dot) {
+    if (p.bf16 && !few) return bf16(&p);
+    if (p.bf16) {
         MN_CPU(round_bf16)(s->input, x, m * k);
         p.x = s->input;
-        return run(&p, PATH_DOT, DOT_PANEL_COLS);
     }
-    uint16_t *input = s->input;
-#pragma omp parallel for num_threads(s->threads) schedule(static)
-    for (int64_t r = 0; r < m; r++) MN_CPU(to_bf16)(input + r * k, x + r * k, MN_F32, k);
-    int64_t width = MN_CPU_SCRATCH / (int64_t)sizeof(uint16_t) / k / VL * VL;
-    if (width > PANEL_COLS) width = PANEL_COLS;
-    if (width < VL) width = VL;
-    return run(&p, PATH_BF16, width);
+    if (few) dot(&p);
+    else MN_CPU(gemm)(&p);
+    return MN_OK;
 }

@@ -1,7 +1,5 @@
-/* onednn.c - matrix products by oneDNN, through its C API of major version 2 or 3.
- *
- * fp32 goes through dnnl_sgemm (row-major in both versions). bf16 needs a matmul primitive: the two
- * versions differ in how descriptors are made, which is all that the #if below hides. */
+/* onednn.c - bf16 matrix products by oneDNN, through its C API of major version 2 or 3: they differ in
+ * how descriptors are made, which is all that the #if below hides. */
 #include "cpu/onednn.h"
 
 #include <oneapi/dnnl/dnnl.h>
@@ -44,12 +42,6 @@ const char *mn_onednn_version(void) {
     const dnnl_version_t *v = dnnl_version();
     snprintf(text, sizeof text, "%d.%d.%d", v->major, v->minor, v->patch);
     return text;
-}
-
-mn_status mn_onednn_f32(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w,
-                        int64_t ldw, bool add, int64_t m, int64_t n, int64_t k) {
-    DNNL_TRY(dnnl_sgemm('N', 'T', m, n, k, 1.0f, x, ldx, w, ldw, add ? 1.0f : 0.0f, y, ldy));
-    return MN_OK;
 }
 
 #if DNNL_VERSION_MAJOR >= 3

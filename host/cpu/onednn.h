@@ -1,5 +1,5 @@
-/* onednn.h - the two products that mneme takes from oneDNN, called by one thread at a time on a
- * panel of its own (inside a parallel region oneDNN stays on the calling thread). */
+/* onednn.h - the bf16 product, which mneme takes from oneDNN. Called by one thread at a time on a panel
+ * of its own: inside a parallel region oneDNN stays on the calling thread. */
 #ifndef MNEME_CPU_ONEDNN_H
 #define MNEME_CPU_ONEDNN_H
 
@@ -8,11 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* y (m, n; ldy) = x (m, k; ldx) w (n, k; ldw)' + (add ? y : 0), fp32. */
-mn_status mn_onednn_f32(float *y, int64_t ldy, const float *x, int64_t ldx, const float *w,
-                        int64_t ldw, bool add, int64_t m, int64_t n, int64_t k);
-
-/* The same with bf16 inputs and fp32 sums. Products are built once per (thread, shape) and kept. */
+/* y (m, n; ldy) = x (m, k) w (n, k)' + (add ? y : 0) with bf16 inputs and fp32 sums. Products are
+ * built once per (thread, shape) and kept. */
 typedef struct mn_onednn mn_onednn;
 mn_status mn_onednn_open(mn_onednn **out, int threads);
 void mn_onednn_close(mn_onednn **onednn);

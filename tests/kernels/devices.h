@@ -93,9 +93,10 @@ static inline void verdict_on(const verdict *v, const mn_device *dev, const floa
         fail_msg("%s, %s: not the bits that one thread gives", v->what, dev->description);
 }
 
-/* How far sums of n fp32 products may be off, in units of sum |a||b|. The worst case n * unit is
- * hardly ever met: errors of either sign add up like a random walk (Higham and Mary 2019), so six
- * standard deviations are 6 sqrt(n) roundings; 8 more for what is done with the sum. */
+/* How far a sum of n fp32 products may be off, in units of the size of its partial sums (sum |a||b|
+ * at most). The worst case n * unit is hardly ever met: errors of either sign add up like a random
+ * walk (Higham and Mary 2019), so six standard deviations are less than 6 sqrt(n) roundings; 8 more
+ * for what is done with the sum. */
 static inline double sum_bound(int64_t n) { return (6 * sqrt((double)n) + 8) * unit; }
 
 #endif

@@ -1,0 +1,215 @@
+#!/bin/sh
+# eval.sh - mneme eval from end to end, on the demo's model and data: options that change nothing,
+# interruptions of every kind, and what it refuses.
+. "$(dirname "$0")/check.inc" || exit 1
+
+model=$source_dir/data/demo-model
+world=$source_dir/data/world
+data=$work/data
+
+run 0 prepare --claims "$world/dev.jsonl" --train_claims "$world/train.jsonl" --wiki "$world/wiki" --out "$data" \
+    --threads 1 --log_level error
+
+# evaluate CODE FOLDER ARGUMENT...
+evaluate() {
+    want=$1 folder=$2
+    shift 2
+    run "$want" eval --model "$model" --data "$data" --output_path "$folder" --log_samples --threads 1 \
+        --bootstrap_iters 50 "$@"
+}
+
+# same FOLDER OTHER: the same numbers in the results (not dates and seconds) and the same samples; with a
+# third argument, but for that and the log-likelihoods, which may be 1e-5 apart.
+timeless() { sed '/"\(date\|start_time\|end_time\|evaluation_time_seconds\|total_evaluation_time_seconds\)":/d' "$1"/demo-model/results_*.json; }
+wordless() { sed 's/"logprob": {[^}]*}//' "$1"; }
+same() {
+    for folder in "$1" "$2"; do
+        [ "$(ls "$folder/demo-model" | grep -cv '^samples_')" = 1 ] || fail "found: $(ls "$folder/demo-model")"
+        timeless "$folder" | sed "${3:+/$3/d}" >"$folder.numbers"
+    done
+    cmp -s "$1.numbers" "$2.numbers" || fail "other results: $(diff "$1.numbers" "$2.numbers" | head -n 5)"
+    for file in "$1"/demo-model/samples_*; do
+        other=$(echo "$file" | sed "s|^$1/\(.*shot_\).*|$2/\1|")
+        [ -n "${3:-}" ] || cmp -s "$file" "$other"* || fail "other samples: $other"
+        wordless "$file" >"$work/here"
+        wordless "$other"* | cmp -s - "$work/here" || fail "other predictions: $other"
+        paste "$file" "$other"* | sed 's/"logprob": {\([^}]*\)}/\n#\1\n/g' | sed -n 's/^#//p' | tr -d ' ' |
+            sed 's/"[^"]*"://g' | awk -F, 'NR % 2 { for (i = 1; i <= NF; i++) was[i] = $i; next }
+                { for (i = 1; i <= NF; i++) { off = $i - was[i]; if (off > 1e-5 || off < -1e-5) bad = 1 } }
+                END { exit bad || NR == 0 }' || fail "other log-likelihoods: $other"
+    done
+}
+
+# ---- options ----
+
+evaluate 0 "$work/base" --num_fewshot 0,1,5 --limit 60
+has "$out" "    0  generate   60 "
+has "$out" "    5  choice     60 "
+has "$err" "written: $work/base/demo-model/results_"
+[ "$(cat "$work"/base/demo-model/samples_*.jsonl | wc -l)" = 180 ] || fail "180 samples expected"
+for options in "--batch_size 1" "--batch_size 7" "--batch_size 64" "--no_share" "--threads 2" \
+    "--no_share --batch_size 7" "--threads 2 --batch-size=64 --no-share"; do
+    # shellcheck disable=SC2086
+    evaluate 0 "$work/other" --num_fewshot 0,1,5 --limit 60 $options
+    same "$work/base" "$work/other" '"\(batch_size\|device\)":'
+    rm -r "$work/other"
+done
+# The order of shots and scorings is the order of the table, not of the answers.
+evaluate 0 "$work/other" --num_fewshot 5,0,1 --scoring choice,generate --limit 60
+for shots in 0 1 5; do
+    cmp -s "$work"/base/demo-model/samples_fever_${shots}shot_* "$work"/other/demo-model/samples_fever_${shots}shot_* ||
+        fail "other samples with $shots shots"
+done
+
+# ---- interruptions ----
+
+# Small batches, so that the journal grows in many steps.
+eval_small() { # CODE FOLDER ARGUMENT...
+    want=$1 folder=$2
+    shift 2
+    evaluate "$want" "$folder" --num_fewshot 0,5 --limit 60 --batch_size 4 "$@"
+}
+small_alone() {
+    exec "$program" eval --model "$model" --data "$data" --output_path "$1" --log_samples --threads 1 \
+        --bootstrap_iters 50 --num_fewshot 0,5 --limit 60 --batch_size 4
+}
+journal() { ls "$1"/demo-model/journal_*.jsonl; }
+eval_small 0 "$work/whole"
+[ ! -e "$work"/whole/demo-model/journal_* ] || fail "the journal is still there"
+
+# A file size limit kills the program in the middle of a line of the journal, at 6 KiB.
+begin "mneme eval killed by SIGXFSZ"
+{
+    (
+        ulimit -c 0
+        ulimit -f 6 # KiB in bash, half of that in other shells
+        small_alone "$work/cut"
+    ) >"$out" 2>"$err"
+    got=$?
+} 2>/dev/null # where the shell says that it was killed
+[ $got -gt 128 ] || fail "it was not killed: $(cat "$err")"
+journal=$(journal "$work/cut")
+[ "$(ls "$work/cut/demo-model")" = "${journal##*/}" ] || fail "there is more: $(ls "$work/cut/demo-model")"
+cp "$journal" "$work/journal"
+size=$(wc -c <"$work/journal")
+lines=$(wc -l <"$work/journal")
+[ "$lines" -gt 12 ] && [ "$lines" -lt 100 ] || fail "$lines lines are no half-finished evaluation"
+[ "$(tail -c 1 "$work/journal" | od -An -tu1 | tr -d ' ')" != 10 ] || fail "the last line is whole"
+eval_small 0 "$work/cut"
+has "$err" "going on: $((lines - 1)) of 120 prompts were answered before"
+same "$work/whole" "$work/cut"
+
+# Cut anywhere: in the first line, behind it, in and behind any other, inside and between batches.
+ends=$(awk '{ at += length($0) + 1; print at }' "$work/journal")
+header=$(echo "$ends" | sed -n 1p)
+for cut in 0 $((header - 1)) "$header" $((header + 1)) "$(echo "$ends" | sed -n 5p)" "$(echo "$ends" | sed -n 8p)" \
+    $((size - 333)); do
+    rm -rf "$work/cut"
+    mkdir -p "$work/cut/demo-model"
+    head -c "$cut" "$work/journal" >"$journal"
+    eval_small 0 "$work/cut"
+    same "$work/whole" "$work/cut"
+done
+
+# SIGKILL at several moments of one evaluation, wherever it is when that many answers are on the disk.
+rm -rf "$work/cut"
+kills=0
+for answers in 2 30 50 90; do
+    begin "mneme eval killed by SIGKILL when $answers lines are written"
+    small_alone "$work/cut" >"$out" 2>"$err" &
+    child=$!
+    while [ -d /proc/$child ] && [ "$(cat "$work"/cut/demo-model/journal_* 2>/dev/null | wc -l)" -lt $answers ] &&
+        ! grep -q written: "$err"; do sleep 0.01; done
+    kill -9 $child 2>/dev/null
+    wait $child 2>/dev/null
+    [ $? = 137 ] && kills=$((kills + 1))
+    # Had it finished before the signal, the next one would begin anew: take the results away.
+    rm -f "$work"/cut/demo-model/results_* "$work"/cut/demo-model/samples_*
+done
+begin "mneme eval after $kills SIGKILLs"
+eval_small 0 "$work/cut"
+same "$work/whole" "$work/cut"
+
+# A signal asks it to stop: it does so between batches, with code 75, and says how to go on. Its log goes to a
+# pipe that is full, so that it waits there until the signal has come, whatever the speed of the machine.
+mkfifo "$work/full" || exit 1
+for signal in TERM USR1 INT; do
+    rm -rf "$work/cut"
+    mkdir -p "$work/cut/demo-model"
+    head -c 2000 "$work/journal" >"$journal"
+    begin "mneme eval stopped by SIG$signal"
+    exec 3<>"$work/full"
+    dd if=/dev/zero bs=4096 count=16 >&3 2>/dev/null
+    small_alone "$work/cut" >"$out" 2>&3 &
+    child=$!
+    caught=0 # a mask of signals: until it has SIGTERM, SIGUSR1 and SIGINT
+    while [ -d /proc/$child ] && [ $((caught & 0x4202)) != $((0x4202)) ]; do
+        caught=0x$(sed -n 's/^SigCgt:[[:space:]]*//p' /proc/$child/status 2>/dev/null)
+        [ "$caught" != 0x ] || caught=0
+        sleep 0.01
+    done
+    kill -$signal $child
+    dd bs=4096 count=16 <&3 >"$work/drained" 2>/dev/null
+    wait $child
+    got=$?
+    echo "end of log" >&3
+    while read -r line <&3 && [ "$line" != "end of log" ]; do echo "$line"; done | tr -d '\000' >"$err"
+    exec 3>&-
+    [ $got = 75 ] || fail "exit code $got, expected 75: $(cat "$err")"
+    has "$err" "mneme eval: finished prompts are kept; the same command goes on: stopped on request after 3 of 30 batches"
+    is "$out" ""
+    head -c 2000 "$work/journal" | sed '$d' | cmp -s - "$journal" || fail "the journal changed"
+    eval_small 0 "$work/cut"
+    same "$work/whole" "$work/cut"
+done
+
+# ---- journals that are not this evaluation's, or no journals ----
+
+# Other options leave a journal alone, and take nothing of it.
+rm -rf "$work/cut"
+mkdir -p "$work/cut/demo-model"
+cp "$work/journal" "$journal"
+for options in "--batch_size 5" "--limit 59" "--num_fewshot 5,0" "--max_gen_toks 7" "--compute bf16"; do
+    # shellcheck disable=SC2086
+    eval_small 0 "$work/cut" $options
+    grep -q "going on" "$err" && fail "it went on with a journal of other options"
+    cmp -s "$work/journal" "$journal" || fail "the other journal is touched"
+    rm -f "$work"/cut/demo-model/results_* "$work"/cut/demo-model/samples_*
+done
+eval_small 0 "$work/cut"
+has "$err" "going on: $((lines - 1)) of 120 prompts"
+
+# A line that is broken in the middle is an error that names it; the file stays for who wants to repair it.
+broken() { # LINE TEXT MESSAGE
+    rm -rf "$work/cut"
+    mkdir -p "$work/cut/demo-model"
+    sed "$1s/.*/$2/" "$work/journal" >"$journal"
+    cp "$journal" "$work/broken"
+    eval_small 1 "$work/cut" --log_level error
+    has "$err" "mneme eval: $journal:$1: "
+    has "$err" "$3"
+    is "$out" ""
+    cmp -s "$journal" "$work/broken" || fail "the journal changed"
+    [ "$(ls "$work/cut/demo-model")" = "${journal##*/}" ] || fail "there is more: $(ls "$work/cut/demo-model")"
+}
+broken 5 '{"prompt": 3, "ids": [1, ' 'broken JSON'
+broken 2 '[]' 'object'
+broken 3 '{"prompt": 120, "ids": [], "logprob": [0, 0, 0]}' 'expected 0 to 119, found 120'
+broken 4 '{"prompt": 1, "ids": [1536], "logprob": [0, 0, 0]}' 'expected 0 to 1535, found 1536'
+broken 6 '{"prompt": 1, "ids": [1], "logprob": [0, 0, "x"]}' 'expected 3 numbers'
+broken 6 '{"prompt": 1, "ids": [1], "logprob": [0, 0]}' 'expected 3 numbers'
+
+# ---- wrong usage ----
+
+refused 2 "mneme eval: --model DIR is required" eval --data "$data"
+refused 2 "mneme eval: --data DIR is required" eval --model "$model"
+refused 2 "mneme eval: --num_fewshot: '6' is not an integer from 0 to 5" \
+    eval --model "$model" --data "$data" --num_fewshot 0,6
+refused 2 "mneme eval: --num_fewshot: '1' stands twice in '1,1'" \
+    eval --model "$model" --data "$data" --num_fewshot 1,1
+refused 2 "mneme eval: --scoring: 'chioce' is not one of generate, choice; did you mean 'choice'?" \
+    eval --model "$model" --data "$data" --scoring chioce
+refused 2 "mneme eval: unknown option '--output-pth'; did you mean '--output_path'?" \
+    eval --model "$model" --data "$data" --output-pth x
+
+finish
