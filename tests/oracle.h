@@ -91,10 +91,9 @@ static inline void FN(ref_rope_store)(REAL *q, REAL *k, REAL *v, const REAL *qkv
                                       int64_t tokens) {
     const int64_t dim = l->head_dim;
     for (int64_t t = 0; t < tokens; t++, qkv += l->ld) {
-        for (int64_t h = 0; h < l->heads; h++)
-            FN(ref_rotate)
-            (q + (t * l->heads + h) * dim, qkv + l->q_begin + h * l->q_stride, cos_table, sin_table,
-             positions[t], l->rotary_dims, dim);
+        for (int64_t h = 0; h < l->heads; h++) FN(ref_rotate)
+        (q + (t * l->heads + h) * dim, qkv + l->q_begin + h * l->q_stride, cos_table, sin_table,
+         positions[t], l->rotary_dims, dim);
         for (int64_t h = 0; h < kv_heads; h++) {
             const int64_t at = (rows[t] * kv_heads + h) * dim;
             FN(ref_rotate)

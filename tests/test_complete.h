@@ -20,19 +20,25 @@ typedef struct subject {
     mn_model *model;
     mn_session *session; /* for whole sequences */
     int64_t vocab;
-    double *rows; /* log-probabilities, (POSITIONS, vocab) */
+    double *rows; /* log-probabilities behind tokens `first` and on, (most_rows, vocab) */
+    int64_t first, most_rows;
 } subject;
 
-static inline void subject_open(subject *s, const char *folder, int threads) {
+/* For models with a large vocabulary: few rows at a time. */
+static inline void subject_open_path(subject *s, const char *path, int threads, int64_t most_rows) {
     const mn_session_options options = {
-        .max_tokens = POSITIONS, .kv_rows = POSITIONS, .max_seqs = 1, .max_logits = POSITIONS};
-    *s = (subject){0};
+        .max_tokens = POSITIONS, .kv_rows = POSITIONS, .max_seqs = 1, .max_logits = most_rows};
+    *s = (subject){.most_rows = most_rows};
     MN_ASSERT_OK(mn_device_open(&s->device, "cpu", threads));
-    MN_ASSERT_OK(mn_model_open(&s->model, mn_test_source(folder).text, s->device));
+    MN_ASSERT_OK(mn_model_open(&s->model, path, s->device));
     MN_ASSERT_OK(mn_session_open(&s->session, s->model, &options));
     s->vocab = s->model->config.vocab;
-    s->rows = calloc((size_t)(POSITIONS * s->vocab), sizeof *s->rows);
+    s->rows = calloc((size_t)(most_rows * s->vocab), sizeof *s->rows);
     assert_non_null(s->rows);
+}
+
+static inline void subject_open(subject *s, const char *folder, int threads) {
+    subject_open_path(s, mn_test_source(folder).text, threads, POSITIONS);
 }
 
 static inline void subject_close(subject *s) {
@@ -42,11 +48,16 @@ static inline void subject_close(subject *s) {
     mn_device_close(&s->device);
 }
 
-/* s->rows[i] = the log-probabilities of what follows token i, for i from `first` on. */
+static inline double *row_of(const subject *s, int64_t token) {
+    return s->rows + (token - s->first) * s->vocab;
+}
+
+/* row_of(s, i) = the log-probabilities of what follows token i, for i from `first` on. */
 static inline void naive_forward(subject *s, const int32_t *ids, int64_t len, int64_t first) {
     int32_t at[POSITIONS];
     mn_tensor logits;
-    assert_true(len <= POSITIONS);
+    assert_true(len <= POSITIONS && len - first <= s->most_rows);
+    s->first = first;
     for (int32_t i = 0; i < len; i++) at[i] = i;
     const mn_attn_seq seq = {.q_len = (int32_t)len, .own_len = (int32_t)len};
     const mn_batch batch = {.ids = ids,
@@ -64,14 +75,13 @@ static inline void naive_forward(subject *s, const int32_t *ids, int64_t len, in
         double high = -INFINITY, sum = 0;
         for (int64_t i = 0; i < s->vocab; i++) high = fmax(high, (double)x[i]);
         for (int64_t i = 0; i < s->vocab; i++) sum += exp((double)x[i] - high);
-        for (int64_t i = 0; i < s->vocab; i++)
-            s->rows[r * s->vocab + i] = (double)x[i] - high - log(sum);
+        for (int64_t i = 0; i < s->vocab; i++) row_of(s, r)[i] = (double)x[i] - high - log(sum);
     }
 }
 
 /* The likeliest token of a row; *margin becomes its lead over the second where that is smaller. */
 static inline int32_t naive_best(const subject *s, int64_t row, double *margin) {
-    const double *x = s->rows + row * s->vocab;
+    const double *x = row_of(s, row);
     int32_t best = 0;
     for (int32_t i = 1; i < s->vocab; i++)
         if (x[i] > x[best]) best = i;
@@ -91,7 +101,7 @@ static inline double naive_score(subject *s, const int32_t *prompt, int64_t len,
     *greedy = true;
     for (int64_t i = 0; i < (int64_t)next->len; i++) {
         const int64_t row = len - 1 + i;
-        sum += s->rows[row * s->vocab + next->data[i]];
+        sum += row_of(s, row)[next->data[i]];
         if (naive_best(s, row, margin) != next->data[i]) *greedy = false;
     }
     return sum;
@@ -161,8 +171,7 @@ static inline double naive_error(subject *s, const char *folder) {
     naive_forward(s, r.ids, r.len, 0);
     for (int64_t i = 0; i < r.count; i++)
         for (int32_t id = 0; id < s->vocab; id++)
-            worst = fmax(
-                worst, fabs(s->rows[r.rows[i] * s->vocab + id] - reference_logprob(&r, s, i, id)));
+            worst = fmax(worst, fabs(row_of(s, r.rows[i])[id] - reference_logprob(&r, s, i, id)));
     mn_checkpoint_close(&r.file);
     return worst;
 }

@@ -259,7 +259,7 @@ static void check_frequencies(talk *t, float temperature) {
         drop(got, COPIES);
     }
     naive_forward(&t->s, t->ids[0], t->requests[0].len, 0);
-    const double *x = t->s.rows + (t->requests[0].len - 1) * vocab;
+    const double *x = row_of(&t->s, t->requests[0].len - 1);
     for (int64_t v = 0; v < vocab; v++) sum += exp(x[v] / (double)temperature);
     for (int64_t v = 0; v < vocab; v++) {
         const double want = COPIES * SEEDS * exp(x[v] / (double)temperature) / sum;

@@ -26,8 +26,11 @@ static void open_bench(bench *b, const char *name, int64_t max_tokens, mn_comput
     snprintf(reference, sizeof reference, "%s/reference.safetensors", dir);
     assert_int_equal(mn_device_open(&b->device, "cpu", 2), MN_OK);
     if (mn_model_open(&b->model, dir, b->device) != MN_OK) fail_msg("%s", mn_error());
-    const mn_session_options options = {.max_tokens = max_tokens, .kv_rows = MAX_TOKENS,
-                                        .max_seqs = 4, .max_logits = 32, .compute = compute};
+    const mn_session_options options = {.max_tokens = max_tokens,
+                                        .kv_rows = MAX_TOKENS,
+                                        .max_seqs = 4,
+                                        .max_logits = 32,
+                                        .compute = compute};
     assert_int_equal(mn_session_open(&b->session, b->model, &options), MN_OK);
     if (mn_checkpoint_open_file(&b->reference, reference) != MN_OK) fail_msg("%s", mn_error());
 }
@@ -51,8 +54,13 @@ static void feed(bench *b, const int32_t *ids, int64_t begin, int64_t end, const
     int32_t at[MAX_TOKENS];
     for (int64_t i = begin; i < end; i++) at[i - begin] = (int32_t)i;
     const mn_attn_seq seq = {.q_len = (int32_t)(end - begin), .own_len = (int32_t)end};
-    const mn_batch batch = {.ids = ids + begin, .positions = at, .rows = at, .tokens = end - begin,
-                            .seqs = &seq, .seq_count = 1, .outputs = outputs,
+    const mn_batch batch = {.ids = ids + begin,
+                            .positions = at,
+                            .rows = at,
+                            .tokens = end - begin,
+                            .seqs = &seq,
+                            .seq_count = 1,
+                            .outputs = outputs,
                             .output_count = output_count};
     if (mn_session_forward(b->session, &batch) != MN_OK) fail_msg("%s", mn_error());
 }
@@ -86,8 +94,8 @@ static void compare_logits(bench *b, int length, int64_t step, double allowed) {
         mn_tensor got;
         assert_int_equal(mn_session_logits(b->session, 0, count, &got), MN_OK);
         for (int64_t i = 0; i < count * vocab; i++)
-            worst = fmax(worst, fabs((double)((float *)got.data)[i] -
-                                     (double)want[first * vocab + i]));
+            worst = fmax(worst,
+                         fabs((double)((float *)got.data)[i] - (double)want[first * vocab + i]));
     }
     if (!(worst <= allowed * (high - low)))
         fail_msg("length %d, step %d: largest difference %g, logits from %g to %g", length,

@@ -54,29 +54,37 @@ static void test_embed_fwd(void **state) {
             embed_case(*state, (mn_dtype)dtype, i % 3 ? 50 : 1, shapes[i][0], shapes[i][1]);
 }
 
-/* All 65536 values of both half types, as one row of a table whose address is odd. */
+/* All 65536 values of a half type, in rows of `dim`. */
+static void every_value_in_rows(mn_device *dev, mn_dtype dtype, int64_t dim) {
+    enum { N = 65536 };
+    guards g = {0};
+    const int64_t rows = N / dim;
+    uint16_t *table = guard_bytes(&g, N * sizeof *table);
+    float *x = guard_f32(&g, N);
+    int32_t *ids = guard_i32(&g, rows);
+    for (int i = 0; i < N; i++) table[i] = (uint16_t)i;
+    for (int32_t i = 0; i < rows; i++) ids[i] = i;
+    mn_tensor tx = mn_tensor_2d(x, MN_F32, rows, dim);
+    const mn_tensor tt = mn_tensor_2d(table, dtype, rows, dim);
+    const mn_tensor ti = mn_tensor_1d(ids, MN_I32, rows);
+    MN_ASSERT_OK(mn_embed_fwd(dev, &tx, &tt, &ti));
+    for (int i = 0; i < N; i++) {
+        const float want = float_of(table, dtype, i);
+        if (isnan(want)) assert_true(isnan(x[i]));
+        else if (memcmp(&want, &x[i], sizeof want) != 0)
+            fail_msg("%s, rows of %lld: %04x became %a, not %a", dev->description, (long long)dim,
+                     i, (double)x[i], (double)want);
+    }
+    guard_free(&g);
+}
+
+/* By whole vectors, and by what is left when a row is shorter than one. */
 static void every_half_value_is_converted_exactly(void **state) {
     const devices *all = *state;
-    enum { N = 65536 };
     for (int dtype = MN_F16; dtype <= MN_BF16; dtype++)
         for (int d = 0; d < all->count; d++) {
-            guards g = {0};
-            uint16_t *table = guard_bytes(&g, N * sizeof *table);
-            float *x = guard_f32(&g, N);
-            int32_t zero = 0;
-            for (int i = 0; i < N; i++) table[i] = (uint16_t)i;
-            mn_tensor tx = mn_tensor_2d(x, MN_F32, 1, N);
-            const mn_tensor tt = mn_tensor_2d(table, (mn_dtype)dtype, 1, N);
-            const mn_tensor ti = mn_tensor_1d(&zero, MN_I32, 1);
-            MN_ASSERT_OK(mn_embed_fwd(all->dev[d], &tx, &tt, &ti));
-            for (int i = 0; i < N; i++) {
-                const float want = float_of(table, (mn_dtype)dtype, i);
-                if (isnan(want)) assert_true(isnan(x[i]));
-                else if (memcmp(&want, &x[i], sizeof want) != 0)
-                    fail_msg("%s: %04x became %a, not %a", mn_dtype_name((mn_dtype)dtype), i,
-                             (double)x[i], (double)want);
-            }
-            guard_free(&g);
+            every_value_in_rows(all->dev[d], (mn_dtype)dtype, 65536);
+            every_value_in_rows(all->dev[d], (mn_dtype)dtype, 8);
         }
 }
 

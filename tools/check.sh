@@ -75,6 +75,15 @@ function number(text) { text = substr(text, RSTART + 13); return text + 0 }
 END { print "total " p + 0, f + 0, s + 0 }
 '
 
+# What a failed test said, from its first complaint on.
+first_errors='
+/ERROR|[Ee]rror:|^not ok|Assertion|^#/ { on = 1 }
+/\[       OK|\[ RUN  |^ok |0x[0-9a-f]+: / { next }
+on && n++ < 40 { print "    " $0 }
+{ last[NR % 10] = $0 }
+END { if (!on) for (i = NR + 1; i <= NR + 10; i++) if (last[i % 10] != "") print "    " last[i % 10] }
+'
+
 # run_tests NAME PRESET CTEST-OPTIONS...
 run_tests() {
     local name=$1 preset=$2 log=$logs/$1.log start=$SECONDS word rest p=0 f=0 s=0
@@ -86,7 +95,8 @@ run_tests() {
         skip) skips+=("$name: $rest") ;;
         fail)
             failures+=("$name: ${rest% *}")
-            grep "^${rest##* }: " "$log" | tail -n 40 | sed 's/^[0-9]*:/   /'
+            printf '  %s\n' "${rest% *}"
+            grep "^${rest##* }: " "$log" | sed 's/^[0-9]*: //' | awk "$first_errors" | cut -c 1-300
             ;;
         total) read -r p f s <<<"$rest" ;;
         esac
@@ -130,7 +140,7 @@ check build-release build release && run_tests release release -LE '^(slow|bench
 check demo tools/demo.sh
 
 # No detect_stack_use_after_return: its stack frames of gcc 12 are too little aligned for AVX-512.
-export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:print_legend=0
 export UBSAN_OPTIONS=print_stacktrace=1
 check build-asan build asan && run_tests asan asan -L '^(unit|golden|real)$'
 check build-fuzz build fuzz && run_tests fuzz fuzz -L '^fuzz$'

@@ -131,8 +131,10 @@ mn_status mn_bench_linear_sweep(mn_bench *b) {
     const int64_t *rows = quick ? quick_row_counts : row_counts;
     const size_t count = quick ? sizeof quick_row_counts / sizeof *rows
                                : sizeof row_counts / sizeof *rows;
+    mn_progress *const works = b->progress;
     sweep s = {.b = b};
     mn_status st = MN_OK;
+    b->progress = NULL;
     mn_arena_init(&s.arena, "step", b->device);
     find_families(&s);
     MN_GOTO(lay_out(&s, rows[count - 1]));
@@ -142,9 +144,13 @@ mn_status mn_bench_linear_sweep(mn_bench *b) {
     MN_GOTO(b->device->reserve(b->device, s.x.shape[0], s.x.shape[1]));
     b->linear = calloc(s.family_count * count, sizeof *b->linear);
     MN_CHECK_GOTO(b->linear, MN_ERR_MEMORY, "no memory for the results");
+    b->progress = mn_progress_begin("bench linear", "runs",
+                                    (int64_t)(s.family_count * count) * b->options->repeat);
     for (size_t f = 0; f < s.family_count; f++)
         for (size_t r = 0; r < count; r++) MN_GOTO(time_product(&s, &s.families[f], rows[r]));
 done:
+    mn_progress_end(&b->progress);
+    b->progress = works;
     mn_arena_free(&s.arena);
     return st;
 }

@@ -156,7 +156,7 @@ static mn_status measure(mn_bench *b) {
         works += o->what.items[i] == MN_BENCH_LINEAR   ? 0
                  : o->what.items[i] == MN_BENCH_PREFIX ? 2
                                                        : 1;
-    b->progress = mn_progress_begin("bench", "runs", works * o->repeat);
+    if (works > 0) b->progress = mn_progress_begin("bench", "runs", works * o->repeat);
     MN_TRY(read_all_peaks(b));
     for (size_t i = 0; i < o->what.count; i++) {
         switch ((mn_bench_kind)o->what.items[i]) {

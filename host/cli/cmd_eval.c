@@ -87,15 +87,15 @@ done:
 
 static const mn_command command = {
     .name = "eval",
-    .about = "Evaluates a model on a prepared FEVER folder, for several numbers of demonstrations in "
-             "one pass: the demonstrations of a page are computed once and shared by its claims. "
-             "Prints the table and writes results and, on request, every sample. Interrupted, the "
-             "same command goes on where it stopped.",
+    .about =
+        "Evaluates a model on a prepared FEVER folder, for several numbers of demonstrations in "
+        "one pass: the demonstrations of a page are computed once and shared by its claims. "
+        "Prints the table and writes results and, on request, every sample. Interrupted, the "
+        "same command goes on where it stopped.",
     .rows = rows,
     .row_count = sizeof rows / sizeof *rows,
     .examples = {"mneme eval --model pythia-410m --data prepared --num_fewshot 0,1,5",
-                 "mneme eval --model llama-2-7b --data prepared --compute bf16 --limit 200",
-                 NULL},
+                 "mneme eval --model llama-2-7b --data prepared --compute bf16 --limit 200", NULL},
     .run = run,
 };
 

@@ -41,7 +41,7 @@ static mn_status encode(const mn_loaded *l, const char *text, mn_ids *ids) {
 static mn_status fill(void *context, mn_kept *kept, const mn_input *input) {
     const char *text;
     MN_TRY(mn_input_string(&text, input, "prompt"));
-    return encode(context, text, &kept->prompt);
+    return mn_fail_in(encode(context, text, &kept->prompt), "%s", kept->where);
 }
 
 static mn_status decode(const mn_loaded *l, const mn_ids *ids, mn_buf *out) {
@@ -89,8 +89,8 @@ static mn_status run(const mn_cli *cli, const void *options) {
     const mn_complete_hooks hooks = {.eos = loaded.model->config.eos,
                                      .temperature = (float)o->temperature,
                                      .seed = (uint64_t)o->seed};
-    MN_GOTO(mn_kept_answer(&list, &loaded, &plan, (mn_compute)o->compute, o->max_new_tokens,
-                           &hooks));
+    MN_GOTO(
+        mn_kept_answer(&list, &loaded, &plan, (mn_compute)o->compute, o->max_new_tokens, &hooks));
     if (o->jsonl) {
         MN_GOTO(print_records(&list, &loaded, &text));
     } else {
@@ -111,9 +111,10 @@ static const mn_command command = {
              "The same seed gives the same text, whatever the batch size and number of threads.",
     .rows = rows,
     .row_count = sizeof rows / sizeof *rows,
-    .examples = {"mneme generate --model pythia-70m --prompt \"The capital of France is\"",
-                 "mneme generate --model pythia-70m --jsonl prompts.jsonl --temperature 0.8 --seed 7",
-                 NULL},
+    .examples =
+        {"mneme generate --model pythia-70m --prompt \"The capital of France is\"",
+         "mneme generate --model pythia-70m --jsonl prompts.jsonl --temperature 0.8 --seed 7",
+         NULL},
     .run = run,
 };
 

@@ -18,7 +18,8 @@ static const mn_option rows[] = {
     MN_OPT_I64_AUTO(score_options, batch_size, "auto", 1, 65536, "prompts per batch"),
     MN_OPT_CHOICE(score_options, compute, "f32", mn_compute_choices,
                   "what inputs of matrix products are rounded to"),
-    MN_OPT_FLAG(score_options, no_share, "false", "compute every prompt as a whole, for comparison"),
+    MN_OPT_FLAG(score_options, no_share, "false",
+                "compute every prompt as a whole, for comparison"),
 };
 
 typedef struct reader {
@@ -30,32 +31,36 @@ typedef struct reader {
 /* Context and continuation are tokenised as one text and cut where the context's own tokens end
  * (white space at the context's end goes to the continuation), as lm-evaluation-harness does. A
  * context without tokens becomes the model's BOS, or EOS where it has none. */
-static mn_status fill(void *context, mn_kept *kept, const mn_input *input) {
-    reader *r = context;
+static mn_status cut(reader *r, mn_kept *kept, const char *before, const char *after) {
     const mn_tokenizer *tokenizer = r->loaded->tokenizer;
     const mn_model_config *c = &r->loaded->model->config;
-    const char *before, *after;
-    MN_TRY(mn_input_string(&before, input, "context"));
-    MN_TRY(mn_input_string(&after, input, "continuation"));
-    size_t cut = strlen(before);
-    while (cut > 0 && strchr(" \t\r\n", before[cut - 1])) cut--;
-    MN_TRY(mn_tokenizer_encode(tokenizer, before, cut, MN_TOKENIZE_SPECIAL, &kept->prompt));
+    size_t end = strlen(before);
+    while (end > 0 && strchr(" \t\r\n", before[end - 1])) end--;
+    MN_TRY(mn_tokenizer_encode(tokenizer, before, end, MN_TOKENIZE_SPECIAL, &kept->prompt));
     size_t own = kept->prompt.len;
     mn_buf_clear(&r->text);
     MN_TRY(mn_buf_printf(&r->text, "%s%s", before, after));
     r->whole.len = 0;
     if (own == 0) {
         const int32_t start = c->bos >= 0 ? c->bos : c->eos;
-        MN_CHECK(start >= 0, MN_ERR_DATA, "an empty context, and the model has no BOS or EOS token");
+        MN_CHECK(start >= 0, MN_ERR_DATA,
+                 "an empty context, and the model has no BOS or EOS token");
         MN_TRY(mn_ids_push(&r->whole, start));
         own = 1;
     }
-    MN_TRY(mn_tokenizer_encode(tokenizer, r->text.data, r->text.len, MN_TOKENIZE_SPECIAL,
-                               &r->whole));
+    MN_TRY(
+        mn_tokenizer_encode(tokenizer, r->text.data, r->text.len, MN_TOKENIZE_SPECIAL, &r->whole));
     MN_CHECK(r->whole.len > own, MN_ERR_DATA, "the continuation has no tokens");
     kept->prompt.len = 0;
     MN_TRY(mn_ids_append(&kept->prompt, r->whole.data, own));
     return mn_ids_append(&kept->continuation, r->whole.data + own, r->whole.len - own);
+}
+
+static mn_status fill(void *context, mn_kept *kept, const mn_input *input) {
+    const char *before, *after;
+    MN_TRY(mn_input_string(&before, input, "context"));
+    MN_TRY(mn_input_string(&after, input, "continuation"));
+    return mn_fail_in(cut(context, kept, before, after), "%s", kept->where);
 }
 
 static mn_status print_scores(mn_kept_list *list) {
@@ -96,10 +101,11 @@ done:
 
 static const mn_command command = {
     .name = "score",
-    .about = "Adds to each object the log-probability of its continuation behind its context "
-             "(natural logarithm, summed over the continuation's tokens), the number of those tokens "
-             "and whether greedy decoding would say the same. Contexts that begin alike are computed "
-             "once.",
+    .about =
+        "Adds to each object the log-probability of its continuation behind its context "
+        "(natural logarithm, summed over the continuation's tokens), the number of those tokens "
+        "and whether greedy decoding would say the same. Contexts that begin alike are computed "
+        "once.",
     .rows = rows,
     .row_count = sizeof rows / sizeof *rows,
     .examples = {"mneme score --model pythia-70m --jsonl pairs.jsonl",

@@ -21,7 +21,7 @@ mn_status mn_kept_read(mn_kept_list *list, const char *path, const char *const *
         *kept = (mn_kept){.where = strdup(doc->name)};
         MN_CHECK_GOTO(kept->where, MN_ERR_MEMORY, "%s: no memory", doc->name);
         MN_GOTO(mn_record_begin(&kept->record, in, replaced));
-        MN_GOTO(mn_fail_in(fill(context, kept, in), "%s", doc->name));
+        MN_GOTO(fill(context, kept, in));
     }
 done:
     mn_input_close(&in);

@@ -11,8 +11,8 @@ void mn_arena_init(mn_arena *arena, const char *name, mn_device *device) {
 
 mn_status mn_arena_alloc(mn_arena *arena, void *out_ptr, size_t bytes) {
     void *memory = NULL;
-    MN_CHECK(bytes <= SIZE_MAX - arena->used - ALIGNMENT, MN_ERR_MEMORY,
-             "the %s arena cannot hold %zu more bytes", arena->name, bytes);
+    MN_CHECK(arena->used <= SIZE_MAX - ALIGNMENT && bytes <= SIZE_MAX - ALIGNMENT - arena->used,
+             MN_ERR_MEMORY, "the %s arena cannot hold %zu more bytes", arena->name, bytes);
     const size_t next = arena->used + (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     if (arena->base) {
         MN_CHECK(next <= arena->size, MN_ERR_MEMORY,

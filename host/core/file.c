@@ -60,8 +60,7 @@ mn_status mn_read_file(mn_buf *out, const char *path, size_t max_bytes) {
     if (map->size > max_bytes)
         st = mn_fail(MN_ERR_DATA, "%s: %zu bytes, at most %zu expected", path, map->size,
                      max_bytes);
-    else
-        st = mn_buf_append(out, map->data, map->size);
+    else st = mn_buf_append(out, map->data, map->size);
     mn_map_close(&map);
     return st;
 }

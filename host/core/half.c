@@ -30,7 +30,7 @@ float mn_f16_to_f32(uint16_t h) {
 uint16_t mn_f32_to_f16(float f) {
     const uint32_t bits = to_bits(f), sign = bits >> 16 & 0x8000u;
     const uint32_t magnitude = bits & 0x7FFFFFFFu;
-    if (magnitude > 0x7F800000u) return (uint16_t)(sign | 0x7E00u); /* NaN */
+    if (magnitude > 0x7F800000u) return (uint16_t)(sign | 0x7E00u);  /* NaN */
     if (magnitude >= 0x477FF000u) return (uint16_t)(sign | 0x7C00u); /* 65520 and more: infinity */
     if (magnitude < 0x38800000u) { /* below 2^-14: subnormal, unit 2^-24 */
         const float scaled = from_bits(magnitude) * 0x1p24f;

@@ -16,8 +16,8 @@ mn_status mn_json_load(mn_json **out, const char *path) {
     *out = NULL;
     MN_TRY(mn_map_open(&map, path));
     mn_status st = map->size > MAX_FILE
-                       ? mn_fail(MN_ERR_DATA, "%s: %zu bytes are too many for a JSON document", path,
-                                 map->size)
+                       ? mn_fail(MN_ERR_DATA, "%s: %zu bytes are too many for a JSON document",
+                                 path, map->size)
                        : mn_json_parse(out, (const char *)map->data, map->size, path);
     mn_map_close(&map);
     return st;
@@ -73,10 +73,8 @@ static bool find_path(char *path, size_t used, const cJSON *from, const cJSON *n
     int index = 0;
     for (const cJSON *child = from->child; child; child = child->next, index++) {
         int more;
-        if (child->string)
-            more = snprintf(path + used, PATH_SIZE - used, ".%s", child->string);
-        else
-            more = snprintf(path + used, PATH_SIZE - used, "[%d]", index);
+        if (child->string) more = snprintf(path + used, PATH_SIZE - used, ".%s", child->string);
+        else more = snprintf(path + used, PATH_SIZE - used, "[%d]", index);
         const size_t next = used + (size_t)more;
         if (find_path(path, next < PATH_SIZE ? next : PATH_SIZE - 1, child, node)) return true;
         path[used] = '\0';
@@ -155,7 +153,7 @@ mn_status mn_json_string_or(const char **out, const mn_json *doc, const cJSON *o
 
 mn_status mn_json_as_i64(int64_t *out, const mn_json *doc, const cJSON *node, int64_t min,
                          int64_t max) {
-    const double exact = 9007199254740992.0; /* 2^53 */
+    const double exact = 9007199254740991.0; /* 2^53 - 1: the next one may have been rounded */
     if (!cJSON_IsNumber(node))
         return mn_json_fail(doc, node, "expected an integer, found %s", kind(node));
     const double value = node->valuedouble;

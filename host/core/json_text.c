@@ -29,8 +29,8 @@ mn_status mn_json_quote(mn_buf *out, const char *text, size_t len) {
             i = end;
         } else {
             utf8proc_int32_t point;
-            const utf8proc_ssize_t used = utf8proc_iterate(
-                (const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(len - i), &point);
+            const utf8proc_ssize_t used = utf8proc_iterate((const utf8proc_uint8_t *)text + i,
+                                                           (utf8proc_ssize_t)(len - i), &point);
             if (used > 0) MN_TRY(mn_buf_append(out, text + i, (size_t)used));
             else MN_TRY(mn_buf_append(out, replacement, 3));
             i += used > 0 ? (size_t)used : 1;

@@ -36,8 +36,7 @@ mn_status mn_embed_fwd(mn_device *dev, mn_tensor *x, const mn_tensor *table, con
     const int32_t *id = ids->data;
     for (int64_t t = 0; dev->host_memory && t < tokens; t++)
         MN_CHECK(id[t] >= 0 && id[t] < vocab, MN_ERR_DATA,
-                 "token %lld has id %d, the model has %lld", (long long)t, id[t],
-                 (long long)vocab);
+                 "token %lld has id %d, the model has %lld", (long long)t, id[t], (long long)vocab);
     return dev->k->embed_fwd(dev->stream, x->data, table->data, table->dtype, id, tokens, dim);
 }
 
@@ -48,8 +47,8 @@ mn_status mn_layernorm_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x,
     MN_TRY(want("layernorm", "y", y, MN_F32, 2, rows, dim, ANY));
     MN_TRY(want("layernorm", "weight", weight, MN_F32, 1, dim, ANY, ANY));
     MN_TRY(want("layernorm", "bias", bias, MN_F32, 1, dim, ANY, ANY));
-    return dev->k->layernorm_fwd(dev->stream, y->data, x->data, weight->data, bias->data, eps,
-                                 rows, dim);
+    return dev->k->layernorm_fwd(dev->stream, y->data, x->data, weight->data, bias->data, eps, rows,
+                                 dim);
 }
 
 mn_status mn_rmsnorm_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x, const mn_tensor *weight,

@@ -7,8 +7,8 @@ static const struct {
     size_t size;
     const char *name;
 } dtypes[MN_DTYPES] = {
-    [MN_F32] = {4, "F32"}, [MN_F16] = {2, "F16"}, [MN_BF16] = {2, "BF16"}, [MN_F64] = {8, "F64"},
-    [MN_I64] = {8, "I64"}, [MN_I32] = {4, "I32"}, [MN_I16] = {2, "I16"},   [MN_I8] = {1, "I8"},
+    [MN_F32] = {4, "F32"}, [MN_F16] = {2, "F16"},   [MN_BF16] = {2, "BF16"}, [MN_F64] = {8, "F64"},
+    [MN_I64] = {8, "I64"}, [MN_I32] = {4, "I32"},   [MN_I16] = {2, "I16"},   [MN_I8] = {1, "I8"},
     [MN_U8] = {1, "U8"},   [MN_BOOL] = {1, "BOOL"},
 };
 

@@ -13,7 +13,7 @@
 struct mn_writer {
     FILE *file;
     char *path, *temporary;
-    bool committed;
+    bool failed, committed;
 };
 
 mn_status mn_writer_open(mn_writer **out, const char *path) {
@@ -47,8 +47,9 @@ done:
 }
 
 mn_status mn_writer_write(mn_writer *w, const void *bytes, size_t len) {
-    if (fwrite(bytes, 1, len, w->file) != len) return mn_fail_errno(w->path);
-    return MN_OK;
+    if (fwrite(bytes, 1, len, w->file) == len) return MN_OK;
+    w->failed = true;
+    return mn_fail_errno(w->path);
 }
 
 mn_status mn_writer_printf(mn_writer *w, const char *format, ...) {
@@ -56,8 +57,9 @@ mn_status mn_writer_printf(mn_writer *w, const char *format, ...) {
     va_start(args, format);
     const int written = vfprintf(w->file, format, args);
     va_end(args);
-    if (written < 0) return mn_fail_errno(w->path);
-    return MN_OK;
+    if (written >= 0) return MN_OK;
+    w->failed = true;
+    return mn_fail_errno(w->path);
 }
 
 /* Makes the rename durable. Some file systems refuse to sync a folder: that is not an error. */
@@ -75,6 +77,7 @@ static void sync_folder(const char *path) {
 }
 
 mn_status mn_writer_commit(mn_writer *w) {
+    MN_CHECK(!w->failed && w->file, MN_ERR_IO, "%s: an earlier write failed", w->path);
     if (fflush(w->file) != 0 || fsync(fileno(w->file)) != 0) return mn_fail_errno(w->path);
     FILE *file = w->file;
     w->file = NULL;

@@ -92,9 +92,16 @@ mn_status mn_cpu_open(mn_device **out, int threads) {
     const isa chosen = choose_isa();
     mn_device *d = calloc(1, sizeof *d);
     MN_CHECK(d, MN_ERR_MEMORY, "no memory for the CPU device");
-    *d = (mn_device){.k = chosen.kernels, .name = "cpu", .host_memory = true, .alloc = cpu_alloc,
-                     .release = cpu_release, .upload = cpu_copy, .download = cpu_copy,
-                     .reserve = cpu_reserve, .kv_bytes = cpu_kv_bytes, .close = cpu_close};
+    *d = (mn_device){.k = chosen.kernels,
+                     .name = "cpu",
+                     .host_memory = true,
+                     .alloc = cpu_alloc,
+                     .release = cpu_release,
+                     .upload = cpu_copy,
+                     .download = cpu_copy,
+                     .reserve = cpu_reserve,
+                     .kv_bytes = cpu_kv_bytes,
+                     .close = cpu_close};
     d->threads = threads > 0 ? threads : usable_cores();
     d->stream = calloc(1, sizeof *d->stream);
     MN_CHECK_GOTO(d->stream, MN_ERR_MEMORY, "no memory for the CPU device");

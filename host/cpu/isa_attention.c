@@ -36,8 +36,7 @@ V_TILE void score_pair(float *p, const float *q, const float *k, int64_t dim, co
     }
 }
 
-V_TILE void score_block(float *p, const float *q, const float *k, int64_t dim,
-                          const int queries) {
+V_TILE void score_block(float *p, const float *q, const float *k, int64_t dim, const int queries) {
     vf a[QUERIES];
     for (int i = 0; i < queries; i++) a[i] = v_set(0);
     for (int64_t d = 0; d < dim; d++) {
@@ -49,7 +48,7 @@ V_TILE void score_block(float *p, const float *q, const float *k, int64_t dim,
 
 /* o[i] += sum over keys of p[i][key] v[key]. */
 V_TILE void add_values(float *o, const float *p, const float *v, int64_t keys, int64_t padded,
-                         const int queries) {
+                       const int queries) {
     int64_t d = 0;
     for (; d + 2 * VL <= padded; d += 2 * VL) {
         vf a[QUERIES], b[QUERIES];
@@ -112,9 +111,10 @@ static void soften(walk *w, int i, int64_t low, int64_t high, int blocks, int64_
 /* All queries over cache rows [begin, begin + visible of the last query); query i sees `first` + i
  * rows of it (causal), or all of them (first < 0). */
 V_TILE void walk_span(walk *w, const mn_kv_layer *kv, int64_t head, int64_t begin, int64_t len,
-                        int64_t first, const int queries) {
+                      int64_t first, const int queries) {
     const int64_t dim = kv->head_dim, padded = mn_round16(dim), end = begin + len;
-    const float *k = kv->k + head * kv->rows * dim, *v = kv->v + head * kv->rows * padded;
+    const int64_t cache = mn_round16(kv->rows);
+    const float *k = kv->k + head * cache * dim, *v = kv->v + head * cache * padded;
     for (int64_t at = begin / MN_KV_BLOCK * MN_KV_BLOCK; at < end; at += CHUNK) {
         const int64_t stop = end - at < CHUNK ? end - at : CHUNK;
         const int blocks = (int)((stop + MN_KV_BLOCK - 1) / MN_KV_BLOCK);
@@ -133,8 +133,8 @@ V_TILE void walk_span(walk *w, const mn_kv_layer *kv, int64_t head, int64_t begi
 }
 
 V_TILE void attend(walk *w, float *out, const float *q, const mn_kv_layer *kv,
-                     const mn_attn_seq *seq, int64_t first_query, int64_t head, int64_t heads,
-                     float scale, const int queries) {
+                   const mn_attn_seq *seq, int64_t first_query, int64_t head, int64_t heads,
+                   float scale, const int queries) {
     const int64_t dim = kv->head_dim, padded = mn_round16(dim);
     const int64_t kv_head = head / (heads / kv->kv_heads);
     const int64_t row = seq->q_begin + first_query;

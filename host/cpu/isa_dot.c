@@ -36,7 +36,7 @@ V_INLINE vf load_weight_n(const void *w, form f, int64_t i, int64_t n) {
 /* y (mt, nt) = x (mt, k) w (nt, k)', all sizes but k known when this is inlined; `unroll` vectors of
  * k have sums of their own, to hide the latency of the additions. */
 V_TILE void tile(float *y, int64_t ldy, const float *x, const char *w, form f, int64_t k,
-                   const int mt, const int nt, const int unroll) {
+                 const int mt, const int nt, const int unroll) {
     vf acc[16];
     const size_t row_bytes = (size_t)k * form_size(f);
     for (int i = 0; i < mt * nt * unroll; i++) acc[i] = v_set(0);
@@ -74,7 +74,7 @@ V_TILE void tile(float *y, int64_t ldy, const float *x, const char *w, form f, i
 
 /* The rows of x that are left: 1 to 4. */
 V_TILE void row_tiles(float *y, int64_t ldy, const float *x, const char *w, form f, int64_t m,
-                        int64_t k, const int nt, const int unroll) {
+                      int64_t k, const int nt, const int unroll) {
     switch (m) {
     case 1: tile(y, ldy, x, w, f, k, 1, nt, unroll); break;
     case 2: tile(y, ldy, x, w, f, k, 2, nt, unroll); break;

@@ -12,10 +12,10 @@
 #include <omp.h>
 
 enum {
-    PANEL = 3,             /* vectors of tokens in a panel; the last one may have fewer */
+    PANEL = 3, /* vectors of tokens in a panel; the last one may have fewer */
     WIDE = PANEL * VL,
     ROWS = 192,            /* weight rows converted at a time, at most */
-    DEPTH = 512,          /* of a weight block in memory ... */
+    DEPTH = 512,           /* of a weight block in memory ... */
     STEP = 128,            /* ... and of one pass of the inner loop: its x panel has 24 KB */
     STRIDE = DEPTH + STEP, /* of converted rows: the rows of a tile lie in different cache sets */
     MAX_TOKENS = 1024,     /* of one pass: bounds the sums kept in scratch */
@@ -32,28 +32,28 @@ static int64_t padded_tokens(int64_t m) { return (m + VL - 1) / VL * VL; }
 
 /* ---- x' ---- */
 
-#define SWAP_LANES(s)                                                                             \
-    for (int i = 0; i < VL; i++) {                                                                \
-        if (i & (s)) continue;                                                                    \
-        const vf a = r[i], b = r[i + (s)];                                                        \
-        r[i] = MN_BLEND_LOW_##s(a, b);                                                            \
-        r[i + (s)] = MN_BLEND_HIGH_##s(a, b);                                                     \
+#define SWAP_LANES(s)                                                                              \
+    for (int i = 0; i < VL; i++) {                                                                 \
+        if (i & (s)) continue;                                                                     \
+        const vf a = r[i], b = r[i + (s)];                                                         \
+        r[i] = MN_BLEND_LOW_##s(a, b);                                                             \
+        r[i + (s)] = MN_BLEND_HIGH_##s(a, b);                                                      \
     }
-#define MN_BLEND_LOW_8(a, b)                                                                      \
+#define MN_BLEND_LOW_8(a, b)                                                                       \
     __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
-#define MN_BLEND_HIGH_8(a, b)                                                                     \
+#define MN_BLEND_HIGH_8(a, b)                                                                      \
     __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)
-#define MN_BLEND_LOW_4(a, b)                                                                      \
+#define MN_BLEND_LOW_4(a, b)                                                                       \
     __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
-#define MN_BLEND_HIGH_4(a, b)                                                                     \
+#define MN_BLEND_HIGH_4(a, b)                                                                      \
     __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31)
-#define MN_BLEND_LOW_2(a, b)                                                                      \
+#define MN_BLEND_LOW_2(a, b)                                                                       \
     __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
-#define MN_BLEND_HIGH_2(a, b)                                                                     \
+#define MN_BLEND_HIGH_2(a, b)                                                                      \
     __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
-#define MN_BLEND_LOW_1(a, b)                                                                      \
+#define MN_BLEND_LOW_1(a, b)                                                                       \
     __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30)
-#define MN_BLEND_HIGH_1(a, b)                                                                     \
+#define MN_BLEND_HIGH_1(a, b)                                                                      \
     __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31)
 
 /* A 16 x 16 transpose in registers: blocks of 8, 4, 2 and 1 change places. */
@@ -70,7 +70,9 @@ static void pack_tokens(float *panel, int64_t width, const float *x, int64_t tok
         const int64_t n = k - i < VL ? k - i : VL;
         vf r[VL];
         for (int t = 0; t < VL; t++)
-            r[t] = t >= tokens ? v_set(0) : n == VL ? v_load(x + t * k + i) : v_load_n(x + t * k + i, n);
+            r[t] = t >= tokens ? v_set(0)
+                   : n == VL   ? v_load(x + t * k + i)
+                               : v_load_n(x + t * k + i, n);
         transpose(r);
         for (int64_t j = 0; j < n; j++) v_store(panel + (i + j) * width, r[j]);
     }
@@ -167,8 +169,7 @@ static void columns(const mn_product *p, const float *packed, int64_t token, int
     float *w = scratch, *sums = scratch + ROWS * STRIDE;
     for (int64_t begin = 0; begin < p->k; begin += DEPTH) {
         const int64_t depth = p->k - begin < DEPTH ? p->k - begin : DEPTH;
-        for (int64_t r = 0; r < cols; r++)
-            MN_CPU(to_f32)
+        for (int64_t r = 0; r < cols; r++) MN_CPU(to_f32)
         (w + r * STRIDE, p->w + (size_t)((col + r) * p->k + begin) * size, p->dtype, depth);
         multiply(sums, ld, packed, w, p->k, begin, depth, padded_tokens(tokens), cols);
     }

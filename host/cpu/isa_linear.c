@@ -95,8 +95,17 @@ static mn_status bf16(const mn_product *p) {
 mn_status MN_CPU(linear_fwd)(mn_stream *s, float *y, int64_t ldy, const float *x, const void *w,
                              mn_dtype dtype, const float *bias, mn_epilogue epilogue,
                              mn_compute compute, int64_t m, int64_t n, int64_t k) {
-    mn_product p = {.s = s, .y = y, .ldy = ldy, .x = x, .w = w, .dtype = dtype, .bias = bias,
-                    .epilogue = epilogue, .bf16 = compute == MN_COMPUTE_BF16, .m = m, .n = n,
+    mn_product p = {.s = s,
+                    .y = y,
+                    .ldy = ldy,
+                    .x = x,
+                    .w = w,
+                    .dtype = dtype,
+                    .bias = bias,
+                    .epilogue = epilogue,
+                    .bf16 = compute == MN_COMPUTE_BF16,
+                    .m = m,
+                    .n = n,
                     .k = k};
     const bool few = m <= DOT_ROWS;
     size_t need = 0;

@@ -35,8 +35,8 @@ mn_status MN_CPU(layernorm_fwd)(mn_stream *s, float *y, const float *x, const fl
         const float scale = 1.0f / sqrtf(row_square_sum(in, mean, dim) / (float)dim + eps);
         int64_t i = 0;
         for (; i + VL <= dim; i += VL)
-            v_store(out + i, (v_load(in + i) - mean) * scale * v_load(weight + i) +
-                                 v_load(bias + i));
+            v_store(out + i,
+                    (v_load(in + i) - mean) * scale * v_load(weight + i) + v_load(bias + i));
         for (; i < dim; i++) out[i] = (in[i] - mean) * scale * weight[i] + bias[i];
     }
     return MN_OK;

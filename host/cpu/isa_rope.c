@@ -22,7 +22,7 @@ mn_status MN_CPU(rope_store_fwd)(mn_stream *s, float *q, mn_kv_layer kv, const f
                                  const float *sin_table, const int32_t *positions,
                                  const int32_t *rows, int64_t tokens) {
     const int64_t dim = layout->head_dim, rotary = layout->rotary_dims, half = rotary / 2;
-    const int64_t padded = mn_round16(dim), heads = layout->heads;
+    const int64_t padded = mn_round16(dim), cache = mn_round16(kv.rows), heads = layout->heads;
 #pragma omp parallel for num_threads(s->threads) schedule(static)
     for (int64_t t = 0; t < tokens; t++) {
         const float *in = qkv + t * layout->ld;
@@ -32,12 +32,12 @@ mn_status MN_CPU(rope_store_fwd)(mn_stream *s, float *q, mn_kv_layer kv, const f
             rotate(q + (t * heads + h) * dim, 1, in + layout->q_begin + h * layout->q_stride, c, sn,
                    rotary, dim);
         for (int64_t h = 0; h < kv.kv_heads; h++) {
-            float *k = kv.k + h * kv.rows * dim + row / MN_KV_BLOCK * MN_KV_BLOCK * dim +
+            float *k = kv.k + h * cache * dim + row / MN_KV_BLOCK * MN_KV_BLOCK * dim +
                        row % MN_KV_BLOCK;
             rotate(k, MN_KV_BLOCK, in + layout->k_begin + h * layout->kv_stride, c, sn, rotary,
                    dim);
-            memcpy(kv.v + (h * kv.rows + row) * padded,
-                   in + layout->v_begin + h * layout->kv_stride, (size_t)dim * sizeof *q);
+            memcpy(kv.v + (h * cache + row) * padded, in + layout->v_begin + h * layout->kv_stride,
+                   (size_t)dim * sizeof *q);
         }
     }
     return MN_OK;

@@ -6,14 +6,13 @@ mn_status MN_CPU(embed_fwd)(mn_stream *s, float *x, const void *table, mn_dtype 
                             const int32_t *ids, int64_t tokens, int64_t dim) {
     const size_t row_bytes = (size_t)dim * mn_dtype_size(dtype);
 #pragma omp parallel for num_threads(s->threads) schedule(static)
-    for (int64_t t = 0; t < tokens; t++)
-        MN_CPU(to_f32)
+    for (int64_t t = 0; t < tokens; t++) MN_CPU(to_f32)
     (x + t * dim, (const char *)table + (size_t)ids[t] * row_bytes, dtype, dim);
     return MN_OK;
 }
 
-mn_status MN_CPU(gather_fwd)(mn_stream *s, float *y, const float *x, const int32_t *rows,
-                             int64_t m, int64_t dim) {
+mn_status MN_CPU(gather_fwd)(mn_stream *s, float *y, const float *x, const int32_t *rows, int64_t m,
+                             int64_t dim) {
 #pragma omp parallel for num_threads(s->threads) schedule(static)
     for (int64_t r = 0; r < m; r++)
         memcpy(y + r * dim, x + (int64_t)rows[r] * dim, (size_t)dim * sizeof *y);

@@ -2,8 +2,8 @@
  * how descriptors are made, which is all that the #if below hides. */
 #include "cpu/onednn.h"
 
-#include <oneapi/dnnl/dnnl.h>
 #include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,12 +29,12 @@ struct mn_onednn {
     int threads;
 };
 
-#define DNNL_TRY(call)                                                                            \
-    do {                                                                                          \
-        const dnnl_status_t dnnl_try_ = (call);                                                   \
-        if (dnnl_try_ != dnnl_success)                                                            \
-            return mn_fail(dnnl_try_ == dnnl_out_of_memory ? MN_ERR_MEMORY : MN_ERR_UNSUPPORTED,  \
-                           "oneDNN: %s failed with status %d", #call, (int)dnnl_try_);            \
+#define DNNL_TRY(call)                                                                             \
+    do {                                                                                           \
+        const dnnl_status_t dnnl_try_ = (call);                                                    \
+        if (dnnl_try_ != dnnl_success)                                                             \
+            return mn_fail(dnnl_try_ == dnnl_out_of_memory ? MN_ERR_MEMORY : MN_ERR_UNSUPPORTED,   \
+                           "oneDNN: %s failed with status %d", #call, (int)dnnl_try_);             \
     } while (0)
 
 const char *mn_onednn_version(void) {
@@ -74,8 +74,7 @@ typedef dnnl_memory_desc_t *memory_desc;
 static dnnl_status_t desc_make(memory_desc *md, const dnnl_dims_t dims, dnnl_data_type_t type,
                                const dnnl_dims_t strides) {
     *md = calloc(1, sizeof **md);
-    return *md ? dnnl_memory_desc_init_by_strides(*md, 2, dims, type, strides)
-               : dnnl_out_of_memory;
+    return *md ? dnnl_memory_desc_init_by_strides(*md, 2, dims, type, strides) : dnnl_out_of_memory;
 }
 
 static void desc_free(memory_desc md) { free(md); }
@@ -91,9 +90,7 @@ static dnnl_status_t matmul_make(dnnl_primitive_desc_t *pd, dnnl_engine_t engine
     return st == dnnl_success ? dnnl_primitive_desc_create(pd, &desc, attr, engine, NULL) : st;
 }
 
-static dnnl_status_t append_sum(dnnl_post_ops_t ops) {
-    return dnnl_post_ops_append_sum(ops, 1.0f);
-}
+static dnnl_status_t append_sum(dnnl_post_ops_t ops) { return dnnl_post_ops_append_sum(ops, 1.0f); }
 #endif
 
 static void plan_free(plan *p) {
@@ -112,7 +109,7 @@ static dnnl_status_t plan_build(plan *p, dnnl_engine_t engine) {
     dnnl_post_ops_t ops = NULL;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_status_t st = dnnl_success;
-#define STEP(call)                                                                                \
+#define STEP(call)                                                                                 \
     if (st == dnnl_success) st = (call)
     STEP(desc_make(&x, xd, dnnl_bf16, xs));
     STEP(desc_make(&w, wd, dnnl_bf16, ws));

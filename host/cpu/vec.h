@@ -175,11 +175,11 @@ V_INLINE vf v_gelu(vf x) { return 0.5f * x * (1.0f + v_erf(x * 0.70710678f)); }
 V_INLINE vf v_silu(vf x) { return x / (1.0f + v_exp(-x)); }
 
 /* out[i] = f(x[i]) for i < n: whole vectors, then a padded tail. */
-#define V_MAP(n, x, out, f)                                                                       \
-    do {                                                                                          \
-        int64_t v_i = 0;                                                                          \
-        for (; v_i + VL <= (n); v_i += VL) v_store((out) + v_i, f(v_load((x) + v_i)));            \
-        if (v_i < (n)) v_store_n((out) + v_i, f(v_load_n((x) + v_i, (n)-v_i)), (n)-v_i);          \
+#define V_MAP(n, x, out, f)                                                                        \
+    do {                                                                                           \
+        int64_t v_i = 0;                                                                           \
+        for (; v_i + VL <= (n); v_i += VL) v_store((out) + v_i, f(v_load((x) + v_i)));             \
+        if (v_i < (n)) v_store_n((out) + v_i, f(v_load_n((x) + v_i, (n)-v_i)), (n)-v_i);           \
     } while (0)
 
 #endif

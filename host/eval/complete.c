@@ -15,9 +15,10 @@ typedef struct work {
     const mn_plan *plan;
     const mn_complete_hooks *hooks;
     mn_completion *answers;
-    track *trunks, *prompts, *branches; /* branches: MN_MAX_CANDIDATES per item, most of them empty */
-    int64_t *requests;                  /* of the batch, for the hooks */
-    int64_t trunk_rows;                 /* cache rows of the open trunks */
+    track *trunks, *prompts,
+        *branches;      /* branches: MN_MAX_CANDIDATES per item, most of them empty */
+    int64_t *requests;  /* of the batch, for the hooks */
+    int64_t trunk_rows; /* cache rows of the open trunks */
     int64_t max_items, max_groups;
 } work;
 
@@ -189,8 +190,8 @@ static mn_status decode(work *w, const plan_batch *b) {
         const plan_item *item = &w->plan->items[b->first_item + i];
         bool goes_on = false;
         if (w->plan->requests[item->request].max_new_tokens == 0) continue;
-        MN_TRY(follow_draft(w, item, &w->prompts[i], &w->branches[i * MN_MAX_CANDIDATES],
-                            &goes_on));
+        MN_TRY(
+            follow_draft(w, item, &w->prompts[i], &w->branches[i * MN_MAX_CANDIDATES], &goes_on));
         w->prompts[i].want_from = goes_on ? 0 : INT64_MAX; /* marks the unfinished ones */
         active += goes_on;
     }
@@ -202,8 +203,8 @@ static mn_status decode(work *w, const plan_batch *b) {
             if (t->want_from == INT64_MAX || r->max_new_tokens == 0) continue;
             const mn_ids *generated = &w->answers[item->request].generated;
             const int64_t known = (int64_t)t->tokens.len - (r->len - item->prefix);
-            MN_TRY(mn_ids_append(&t->tokens, generated->data + known,
-                                 generated->len - (size_t)known));
+            MN_TRY(
+                mn_ids_append(&t->tokens, generated->data + known, generated->len - (size_t)known));
             t->want_from = (int64_t)t->tokens.len - 1;
             t->best.len = 0;
         }
@@ -224,8 +225,7 @@ static mn_status decode(work *w, const plan_batch *b) {
 }
 
 static mn_status run_batch(work *w, const plan_batch *b) {
-    for (int64_t i = 0; i < b->item_count; i++)
-        w->answers[w->requests[i]].generated.len = 0;
+    for (int64_t i = 0; i < b->item_count; i++) w->answers[w->requests[i]].generated.len = 0;
     MN_TRY(feed_prompts(w, b));
     return decode(w, b);
 }

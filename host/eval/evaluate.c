@@ -1,7 +1,7 @@
 /* evaluate.c - from a prepared folder to predictions: prompts, one pass, answers, results. */
 #include "eval/evaluation.h"
-#include "mneme/version.h"
 #include "mneme/log.h"
+#include "mneme/version.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,8 +25,8 @@ static mn_status add_prompt(mn_evaluation *e, int64_t row, int shots) {
              "page %s has %d demonstrations, %d shots are wanted", page->title, page->demo_count,
              shots);
     MN_TRY(mn_fever_prompt(&e->text, page, shots, r->claim));
-    MN_TRY(mn_tokenizer_encode(e->tokenizer, e->text.data, e->text.len, MN_TOKENIZE_SPECIAL,
-                               &e->ids));
+    MN_TRY(
+        mn_tokenizer_encode(e->tokenizer, e->text.data, e->text.len, MN_TOKENIZE_SPECIAL, &e->ids));
     p->len = e->ids.len - p->begin;
     const int64_t most = e->model->config.max_positions - e->options.max_gen_toks -
                          (int64_t)e->candidates[0].len;
@@ -51,13 +51,12 @@ static mn_status make_prompts(mn_evaluation *e) {
                  row < e->fever->pages[page].eval_end && row < e->rows; row++)
                 MN_TRY(add_prompt(e, row, o->shots[s]));
     for (int64_t i = 0; i < e->count; i++) /* the ids do not move any more */
-        e->requests[i] =
-            (mn_request){.ids = e->ids.data + e->prompts[i].begin,
-                         .len = (int64_t)e->prompts[i].len,
-                         .group = e->fever->eval[e->prompts[i].row].page,
-                         .candidates = e->candidates,
-                         .candidate_count = o->choice ? MN_LABELS : 0,
-                         .max_new_tokens = o->generate ? o->max_gen_toks : 0};
+        e->requests[i] = (mn_request){.ids = e->ids.data + e->prompts[i].begin,
+                                      .len = (int64_t)e->prompts[i].len,
+                                      .group = e->fever->eval[e->prompts[i].row].page,
+                                      .candidates = e->candidates,
+                                      .candidate_count = o->choice ? MN_LABELS : 0,
+                                      .max_new_tokens = o->generate ? o->max_gen_toks : 0};
     return MN_OK;
 }
 
@@ -75,8 +74,8 @@ static bool stop_answer(void *context, int64_t prompt, const mn_ids *generated) 
     mn_evaluation *e = context;
     (void)generated;
     if (mn_eval_text(e, prompt, &e->text) != MN_OK) return true;
-    return e->text.len > 0 && (memchr(e->text.data, '\n', e->text.len) ||
-                               memchr(e->text.data, ')', e->text.len));
+    return e->text.len > 0 &&
+           (memchr(e->text.data, '\n', e->text.len) || memchr(e->text.data, ')', e->text.len));
 }
 
 static bool skip_known(void *context, const int64_t *prompts, int64_t count) {
@@ -102,8 +101,11 @@ static mn_status answer_prompts(mn_evaluation *e) {
     mn_session_options room;
     const mn_plan_options plan_options = {.batch_size = o->batch_size,
                                           .share_prefixes = o->share_prefixes};
-    const mn_complete_hooks hooks = {.context = e, .stop = stop_answer, .skip = skip_known,
-                                     .done = batch_done, .eos = e->model->config.eos,
+    const mn_complete_hooks hooks = {.context = e,
+                                     .stop = stop_answer,
+                                     .skip = skip_known,
+                                     .done = batch_done,
+                                     .eos = e->model->config.eos,
                                      .seed = o->seed};
     MN_GOTO(mn_plan_make(&plan, e->model, e->requests, e->count, &plan_options));
     mn_log(MN_LOG_INFO, "%lld prompts in %lld batches; %lld of %lld prompt tokens are computed",
@@ -115,7 +117,8 @@ static mn_status answer_prompts(mn_evaluation *e) {
     e->progress = mn_progress_begin("evaluating", "prompts", e->count);
     st = mn_complete(session, plan, e->answers, &hooks);
     mn_progress_end(&e->progress);
-    if (st == MN_STOPPED) st = mn_fail_in(st, "finished prompts are kept; the same command goes on");
+    if (st == MN_STOPPED)
+        st = mn_fail_in(st, "finished prompts are kept; the same command goes on");
 done:
     mn_session_close(&session);
     mn_plan_close(&plan);
@@ -137,7 +140,8 @@ static mn_status read_answers(mn_evaluation *e) {
 static const char *base_name(const char *path) {
     const char *end = path + strlen(path), *at;
     while (end > path + 1 && end[-1] == '/') end--;
-    for (at = end; at > path && at[-1] != '/'; at--) {}
+    for (at = end; at > path && at[-1] != '/'; at--) {
+    }
     return at;
 }
 
@@ -168,9 +172,14 @@ static mn_status make_results(mn_evaluation *e) {
                                                   ? e->prompts[i].generated
                                                   : e->prompts[i].chosen;
             r->entries[r->count++] = (mn_result_entry){
-                .shots = o->shots[s], .scoring = scoring ? MN_SCORING_CHOICE : MN_SCORING_GENERATE,
-                .n = e->rows, .n_original = e->fever->eval_count, .gold = e->gold, .pred = pred,
-                .cluster = e->cluster, .clusters = e->fever->page_count,
+                .shots = o->shots[s],
+                .scoring = scoring ? MN_SCORING_CHOICE : MN_SCORING_GENERATE,
+                .n = e->rows,
+                .n_original = e->fever->eval_count,
+                .gold = e->gold,
+                .pred = pred,
+                .cluster = e->cluster,
+                .clusters = e->fever->page_count,
                 .seconds = (mn_now() - e->begin) / (double)entries};
         }
     }
@@ -214,8 +223,11 @@ mn_status mn_evaluation_run(mn_evaluation **out, mn_model *model, const mn_token
              mn_tokenizer_size(tokenizer), (long long)model->config.vocab);
     mn_evaluation *e = calloc(1, sizeof *e);
     MN_CHECK(e, MN_ERR_MEMORY, "no memory for an evaluation");
-    *e = (mn_evaluation){.model = model, .tokenizer = tokenizer, .fever = fever,
-                         .options = *options, .begin = mn_now()};
+    *e = (mn_evaluation){.model = model,
+                         .tokenizer = tokenizer,
+                         .fever = fever,
+                         .options = *options,
+                         .begin = mn_now()};
     e->rows = options->limit > 0 && options->limit < fever->eval_count ? options->limit
                                                                        : fever->eval_count;
     const char *name = base_name(options->model_path);

@@ -8,10 +8,10 @@
 typedef struct eval_prompt {
     int64_t row; /* index into fever->eval */
     int shots;
-    size_t begin, len;  /* its tokens in mn_evaluation.ids */
-    int8_t generated;   /* answer read off the text, -1 unreadable */
-    int8_t chosen;      /* the likeliest candidate */
-    bool known;         /* answered before this run, by the journal */
+    size_t begin, len; /* its tokens in mn_evaluation.ids */
+    int8_t generated;  /* answer read off the text, -1 unreadable */
+    int8_t chosen;     /* the likeliest candidate */
+    bool known;        /* answered before this run, by the journal */
 } eval_prompt;
 
 typedef struct journal journal;

@@ -16,8 +16,8 @@ enum { TARGETS_PER_ROW = 2 * MN_MAX_CANDIDATES };
 
 mn_status mn_track_target(track *t, int64_t at, int32_t id, double *logprob, bool *greedy) {
     MN_TRY(mn_grow(&t->targets, &t->target_cap, (size_t)t->target_count + 1, sizeof *t->targets));
-    t->targets[t->target_count++] =
-        (feed_target){.at = at, .id = id, .logprob = logprob, .greedy = greedy};
+    t->targets[t->target_count++] = (feed_target){
+        .at = at, .id = id, .logprob = logprob, .greedy = greedy};
     return MN_OK;
 }
 
@@ -32,7 +32,9 @@ mn_status mn_feed_open(feed *f, mn_session *session, float temperature, uint64_t
     const mn_session_options *limits = mn_session_limits(session);
     const size_t tokens = (size_t)limits->max_tokens, rows = (size_t)limits->max_logits;
     const size_t targets = rows * TARGETS_PER_ROW;
-    *f = (feed){.session = session, .temperature = temperature, .seed = seed,
+    *f = (feed){.session = session,
+                .temperature = temperature,
+                .seed = seed,
                 .target_cap = (int64_t)targets};
     f->ids = calloc(tokens, sizeof *f->ids);
     f->positions = calloc(tokens, sizeof *f->positions);
@@ -76,8 +78,10 @@ static int64_t pending(const track *t) { return (int64_t)t->tokens.len - t->fed;
 /* Adds the next `count` tokens of a track to the batch. */
 static void add_tokens(feed *f, mn_batch *b, track *t, int64_t count) {
     mn_attn_seq *seq = &f->seqs[b->seq_count++];
-    *seq = (mn_attn_seq){.q_begin = (int32_t)b->tokens, .q_len = (int32_t)count,
-                         .own_begin = t->own_row, .own_len = (int32_t)(t->fed + count)};
+    *seq = (mn_attn_seq){.q_begin = (int32_t)b->tokens,
+                         .q_len = (int32_t)count,
+                         .own_begin = t->own_row,
+                         .own_len = (int32_t)(t->fed + count)};
     for (int i = 0; i < MN_SHARED_SPANS; i++) {
         seq->shared_begin[i] = t->shared_begin[i];
         seq->shared_len[i] = t->shared_len[i];
@@ -107,8 +111,8 @@ static mn_status read_best(feed *f, const mn_tensor *logits, const feed_output *
     if (f->temperature > 0) {
         for (int64_t r = 0; r < rows; r++) {
             track *t = wanted[r].of;
-            f->uniform[r] =
-                (float)mn_rng_uniform(f->seed, t->stream, (uint64_t)t->drawn++) * 0.99999994f;
+            f->uniform[r] = (float)mn_rng_uniform(f->seed, t->stream, (uint64_t)t->drawn++) *
+                            0.99999994f;
         }
         mn_tensor ids = mn_tensor_1d(f->sampled, MN_I32, rows);
         const mn_tensor u = mn_tensor_1d(f->uniform, MN_F32, rows);
@@ -140,8 +144,7 @@ static mn_status read_targets(feed *f, const mn_tensor *logits, const feed_outpu
     int64_t count = 0;
     for (int64_t r = 0; r < rows; r++) {
         track *t = wanted[r].of;
-        while (t->target_done < t->target_count &&
-               t->targets[t->target_done].at == wanted[r].at) {
+        while (t->target_done < t->target_count && t->targets[t->target_done].at == wanted[r].at) {
             if (count == f->target_cap) {
                 MN_TRY(flush_targets(f, logits, count));
                 count = 0;
@@ -173,7 +176,10 @@ mn_status mn_feed_run(feed *f, track *tracks, int64_t count) {
     int64_t at = 0;
     while (at < count && pending(&tracks[at]) == 0) at++;
     while (at < count) {
-        mn_batch b = {.ids = f->ids, .positions = f->positions, .rows = f->rows, .seqs = f->seqs,
+        mn_batch b = {.ids = f->ids,
+                      .positions = f->positions,
+                      .rows = f->rows,
+                      .seqs = f->seqs,
                       .outputs = f->outputs};
         while (at < count && b.tokens < limits->max_tokens && b.seq_count < limits->max_seqs) {
             const int64_t room = limits->max_tokens - b.tokens, left = pending(&tracks[at]);

@@ -15,18 +15,18 @@ typedef struct feed_target {
 } feed_target;
 
 typedef struct track {
-    mn_ids tokens;       /* own tokens, owned */
-    int64_t fed;         /* how many of them are in the cache */
-    int32_t own_row;     /* cache row of own token 0 */
-    int32_t position;    /* of own token 0 in its sequence */
+    mn_ids tokens;    /* own tokens, owned */
+    int64_t fed;      /* how many of them are in the cache */
+    int32_t own_row;  /* cache row of own token 0 */
+    int32_t position; /* of own token 0 in its sequence */
     int32_t shared_begin[MN_SHARED_SPANS], shared_len[MN_SHARED_SPANS];
-    int64_t want_from;   /* outputs are wanted from this own token on */
-    mn_ids best;         /* the likeliest (or sampled) next token behind each wanted one, owned */
+    int64_t want_from;    /* outputs are wanted from this own token on */
+    mn_ids best;          /* the likeliest (or sampled) next token behind each wanted one, owned */
     feed_target *targets; /* owned, by rising `at` */
     int64_t target_count, target_done;
     size_t target_cap;
-    uint64_t stream;     /* of the random numbers, when sampling */
-    int64_t drawn;       /* how many were used */
+    uint64_t stream; /* of the random numbers, when sampling */
+    int64_t drawn;   /* how many were used */
 } track;
 
 mn_status mn_track_target(track *t, int64_t at, int32_t id, double *logprob, bool *greedy);

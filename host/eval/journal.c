@@ -3,8 +3,8 @@
  * The file's name carries a hash of everything that the answers depend on, and its first line says
  * it in full; another evaluation has another journal. A line that a crash cut short is dropped. */
 #include "eval/evaluation.h"
-#include "mneme/version.h"
 #include "mneme/log.h"
+#include "mneme/version.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,11 +46,12 @@ static mn_status make_header(mn_buf *out, const mn_evaluation *e) {
                           files.data ? files.data : "", e->fever->sha256));
     for (int i = 0; i < o->shots_count; i++)
         MN_GOTO(mn_buf_printf(out, "%s%d", i ? ", " : "", o->shots[i]));
-    MN_GOTO(mn_buf_printf(out,
-                          "], \"generate\": %d, \"choice\": %d, \"limit\": %lld, \"batch_size\": "
-                          "%lld, \"max_gen_toks\": %lld, \"share_prefixes\": %d, \"compute\": %d}\n",
-                          o->generate, o->choice, (long long)o->limit, (long long)o->batch_size,
-                          (long long)o->max_gen_toks, o->share_prefixes, (int)o->compute));
+    MN_GOTO(
+        mn_buf_printf(out,
+                      "], \"generate\": %d, \"choice\": %d, \"limit\": %lld, \"batch_size\": "
+                      "%lld, \"max_gen_toks\": %lld, \"share_prefixes\": %d, \"compute\": %d}\n",
+                      o->generate, o->choice, (long long)o->limit, (long long)o->batch_size,
+                      (long long)o->max_gen_toks, o->share_prefixes, (int)o->compute));
 done:
     mn_buf_free(&files);
     return st;
@@ -58,7 +59,8 @@ done:
 
 static uint64_t fnv1a(const char *text, size_t len) {
     uint64_t hash = UINT64_C(14695981039346656037);
-    for (size_t i = 0; i < len; i++) hash = (hash ^ (unsigned char)text[i]) * UINT64_C(1099511628211);
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ (unsigned char)text[i]) * UINT64_C(1099511628211);
     return hash;
 }
 
@@ -99,6 +101,7 @@ static mn_status read_line(mn_evaluation *e, const mn_json *doc) {
             return mn_json_fail(doc, item, "expected %d numbers", MN_LABELS);
         a->logprob[c++] = item->valuedouble;
     }
+    if (c < MN_LABELS) return mn_json_fail(doc, list, "expected %d numbers", MN_LABELS);
     e->prompts[prompt].known = true;
     return MN_OK;
 }

@@ -5,10 +5,10 @@
 #include <string.h>
 
 enum {
-    SHARE_MIN = 8,          /* shorter prefixes are not worth a trunk */
-    AUTO_BATCH = 256,       /* requests per batch at most */
-    AUTO_TOKENS = 1024,     /* own prompt tokens that fill the matrix products of a batch */
-    DEFAULT_TOKENS = 1024,  /* per forward pass */
+    SHARE_MIN = 8,         /* shorter prefixes are not worth a trunk */
+    AUTO_BATCH = 256,      /* requests per batch at most */
+    AUTO_TOKENS = 1024,    /* own prompt tokens that fill the matrix products of a batch */
+    DEFAULT_TOKENS = 1024, /* per forward pass */
     MAX_LOGITS = 128,
 };
 static const int64_t default_kv_bytes = INT64_C(2) << 30;
@@ -49,8 +49,8 @@ static int64_t candidates_common(const mn_request *r) {
 
 static mn_status check_request(const mn_model *model, const mn_request *r, int64_t index) {
     const int64_t limit = model->config.max_positions;
-    MN_CHECK(r->len > 0, MN_ERR_DATA, "prompt %lld is empty: the model needs one token to begin with",
-             (long long)index);
+    MN_CHECK(r->len > 0, MN_ERR_DATA,
+             "prompt %lld is empty: the model needs one token to begin with", (long long)index);
     MN_CHECK(r->candidate_count <= MN_MAX_CANDIDATES, MN_ERR_USAGE,
              "prompt %lld has %d candidates, at most %d", (long long)index, r->candidate_count,
              MN_MAX_CANDIDATES);
@@ -168,9 +168,11 @@ static void slice_group(mn_plan *plan, const packing *limits, int64_t group) {
             if (!fits(&next)) break;
         } while (at + n < end);
         note_room(plan, &p);
-        plan->batches[plan->batch_count++] =
-            (plan_batch){.first_group = group, .group_count = 1, .first_item = at,
-                         .item_count = n, .opens = at == g->first};
+        plan->batches[plan->batch_count++] = (plan_batch){.first_group = group,
+                                                          .group_count = 1,
+                                                          .first_item = at,
+                                                          .item_count = n,
+                                                          .opens = at == g->first};
         at += n;
     }
 }
@@ -239,8 +241,7 @@ mn_status mn_plan_make(mn_plan **out, mn_model *model, const mn_request *request
                   "no memory for a plan of %lld prompts", (long long)count);
     for (int64_t i = 0; i < count; i++) {
         MN_GOTO(check_request(model, &requests[i], i));
-        plan->items[i] =
-            (plan_item){.request = i, .common = candidates_common(&requests[i])};
+        plan->items[i] = (plan_item){.request = i, .common = candidates_common(&requests[i])};
     }
     /* The comparison only reads the requests; qsort_r's context is not const. */
     qsort_r(plan->items, (size_t)count, sizeof *plan->items, compare, (void *)(uintptr_t)requests);

@@ -41,8 +41,7 @@ mn_status mn_neox_block(mn_session *s, int64_t layer, const mn_batch *batch) {
     MN_TRY(mn_session_linear(s, &s->x, c->dim, &attended, &l->out_w, &l->out_b, MN_EPILOGUE_ADD));
     if (!c->parallel_residual)
         MN_TRY(mn_layernorm_fwd(dev, &s->h, &s->x, &l->norm2_w, &l->norm2_b, c->norm_eps));
-    MN_TRY(mn_session_linear(s, &s->ffn, c->ffn_dim, &s->h, &l->up_w, &l->up_b,
-                             MN_EPILOGUE_GELU));
+    MN_TRY(mn_session_linear(s, &s->ffn, c->ffn_dim, &s->h, &l->up_w, &l->up_b, MN_EPILOGUE_GELU));
     return mn_session_linear(s, &s->x, c->dim, &s->ffn, &l->down_w, &l->down_b, MN_EPILOGUE_ADD);
 }
 
@@ -54,8 +53,8 @@ mn_status mn_llama_block(mn_session *s, int64_t layer, const mn_batch *batch) {
     const struct {
         int64_t begin;
         const mn_tensor *w;
-    } parts[] = {{s->layout.q_begin, &l->q_w}, {s->layout.k_begin, &l->k_w},
-                 {s->layout.v_begin, &l->v_w}};
+    } parts[] = {
+        {s->layout.q_begin, &l->q_w}, {s->layout.k_begin, &l->k_w}, {s->layout.v_begin, &l->v_w}};
     MN_TRY(mn_rmsnorm_fwd(dev, &s->h, &s->x, &l->norm1_w, c->norm_eps));
     for (int i = 0; i < 3; i++) {
         mn_tensor y = mn_tensor_2d((float *)s->qkv.data + parts[i].begin, MN_F32, tokens,

@@ -184,13 +184,21 @@ mn_status mn_model_config_named(mn_model_config *out, const char *name) {
         const size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", named[i].name);
         if (strcmp(name, named[i].name) != 0) continue;
-        *out = (mn_model_config){.arch = named[i].arch, .dim = named[i].dim,
-                                 .layers = named[i].layers, .heads = named[i].heads,
-                                 .kv_heads = named[i].heads, .head_dim = head,
-                                 .rotary_dims = neox ? head / 4 : head, .ffn_dim = named[i].ffn,
-                                 .vocab = named[i].vocab, .max_positions = named[i].positions,
-                                 .rope_base = 10000, .norm_eps = 1e-5f, .parallel_residual = neox,
-                                 .bos = neox ? 0 : 1, .eos = neox ? 0 : 2};
+        *out = (mn_model_config){.arch = named[i].arch,
+                                 .dim = named[i].dim,
+                                 .layers = named[i].layers,
+                                 .heads = named[i].heads,
+                                 .kv_heads = named[i].heads,
+                                 .head_dim = head,
+                                 .rotary_dims = neox ? head / 4 : head,
+                                 .ffn_dim = named[i].ffn,
+                                 .vocab = named[i].vocab,
+                                 .max_positions = named[i].positions,
+                                 .rope_base = 10000,
+                                 .norm_eps = 1e-5f,
+                                 .parallel_residual = neox,
+                                 .bos = neox ? 0 : 1,
+                                 .eos = neox ? 0 : 2};
         return MN_OK;
     }
     return mn_fail(MN_ERR_USAGE, "shape '%s' is unknown; there are: %s", name, list);

@@ -1,8 +1,8 @@
 /* model.c - opens a Hugging Face folder as a model: every weight checked by the binding table,
  * matrices used where they lie in the mapped files, vectors as fp32 in the weights arena. */
+#include "mneme/model.h"
 #include "mneme/half.h"
 #include "mneme/log.h"
-#include "mneme/model.h"
 #include "mneme/rng.h"
 
 #include <math.h>
@@ -75,9 +75,9 @@ static mn_status place_weights(mn_model *m, bool fill) {
         if (t->ndim == 1) t->dtype = MN_F32;
         MN_TRY(mn_arena_alloc(&m->weights, &t->data, mn_tensor_bytes(t)));
         if (!fill) continue;
-        MN_TRY(t->ndim == 1 ? load_vector(m, t, s)
-                            : m->device->upload(m->device, t->data, s->view.data,
-                                                mn_tensor_bytes(t)));
+        MN_TRY(t->ndim == 1
+                   ? load_vector(m, t, s)
+                   : m->device->upload(m->device, t->data, s->view.data, mn_tensor_bytes(t)));
     }
     return MN_OK;
 }
@@ -179,8 +179,8 @@ static void fill_random(mn_tensor *t, bool norm_weight, uint64_t seed, uint64_t 
             const float u = ((float)(r[i] >> 8) * 0x1p-24f - 0.5f) * width;
             if (t->dtype == MN_F32) ((float *)t->data)[4 * d + i] = norm_weight ? 1 + u : u;
             else
-                ((uint16_t *)t->data)[4 * d + i] =
-                    t->dtype == MN_F16 ? mn_f32_to_f16(u) : mn_f32_to_bf16(u);
+                ((uint16_t *)t->data)[4 * d + i] = t->dtype == MN_F16 ? mn_f32_to_f16(u)
+                                                                      : mn_f32_to_bf16(u);
         }
     }
 }
@@ -193,7 +193,8 @@ static mn_status place_random(mn_model *m, mn_dtype dtype, uint64_t seed, bool f
         *t = row.ndim == 1 ? mn_tensor_1d(NULL, MN_F32, row.shape[0])
                            : mn_tensor_2d(NULL, dtype, row.shape[0], row.shape[1]);
         MN_TRY(mn_arena_alloc(&m->weights, &t->data, mn_tensor_bytes(t)));
-        if (fill) fill_random(t, row.ndim == 1 && strstr(row.name, "norm.weight"), seed, (uint64_t)i);
+        if (fill)
+            fill_random(t, row.ndim == 1 && strstr(row.name, "norm.weight"), seed, (uint64_t)i);
     }
     return MN_OK;
 }

@@ -6,8 +6,8 @@
 
 static mn_qkv_layout layout_of(const mn_model_config *c) {
     const int64_t d = c->head_dim, q = c->heads * d, kv = c->kv_heads * d;
-    mn_qkv_layout l = {.ld = q + 2 * kv, .heads = c->heads, .head_dim = d,
-                       .rotary_dims = c->rotary_dims};
+    mn_qkv_layout l = {
+        .ld = q + 2 * kv, .heads = c->heads, .head_dim = d, .rotary_dims = c->rotary_dims};
     if (c->arch == MN_NEOX) {
         l.k_begin = d;
         l.v_begin = 2 * d;
@@ -40,15 +40,18 @@ static mn_status lay_out_step(mn_session *s) {
     const struct {
         mn_tensor *tensor;
         int64_t rows, cols;
-    } floats[] = {{&s->x, t, c->dim},          {&s->h, t, c->dim},
-                  {&s->qkv, t, s->layout.ld},  {&s->ffn, t, c->ffn_dim},
-                  {&s->up, llama * t, c->ffn_dim}, {&s->out, t, c->dim},
+    } floats[] = {{&s->x, t, c->dim},
+                  {&s->h, t, c->dim},
+                  {&s->qkv, t, s->layout.ld},
+                  {&s->ffn, t, c->ffn_dim},
+                  {&s->up, llama * t, c->ffn_dim},
+                  {&s->out, t, c->dim},
                   {&s->logits, s->limits.max_logits, c->vocab}};
     mn_tensor *const ints[] = {&s->ids, &s->positions, &s->rows, &s->outputs};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
         *floats[i].tensor = mn_tensor_2d(NULL, MN_F32, floats[i].rows, floats[i].cols);
-        MN_TRY(mn_arena_alloc(&s->step, &floats[i].tensor->data,
-                              mn_tensor_bytes(floats[i].tensor)));
+        MN_TRY(
+            mn_arena_alloc(&s->step, &floats[i].tensor->data, mn_tensor_bytes(floats[i].tensor)));
     }
     MN_TRY(mn_arena_alloc(&s->step, &s->q.data, mn_tensor_bytes(&s->q)));
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) {
@@ -138,7 +141,8 @@ static mn_status bind_batch(mn_session *s, const mn_batch *b) {
     mn_device *dev = s->model->device;
     MN_CHECK(b->tokens > 0 && b->tokens <= s->limits.max_tokens &&
                  b->seq_count <= s->limits.max_seqs && b->output_count <= b->tokens,
-             MN_ERR_USAGE, "a batch of %lld tokens and %lld sequences in a session for %lld and %lld",
+             MN_ERR_USAGE,
+             "a batch of %lld tokens and %lld sequences in a session for %lld and %lld",
              (long long)b->tokens, (long long)b->seq_count, (long long)s->limits.max_tokens,
              (long long)s->limits.max_seqs);
     mn_tensor *const views[] = {&s->x, &s->h, &s->qkv, &s->q, &s->ffn, &s->up};
@@ -148,8 +152,10 @@ static mn_status bind_batch(mn_session *s, const mn_batch *b) {
         mn_tensor *to;
         const int32_t *from;
         int64_t count;
-    } arrays[] = {{&s->ids, b->ids, b->tokens}, {&s->positions, b->positions, b->tokens},
-                  {&s->rows, b->rows, b->tokens}, {&s->outputs, b->outputs, b->output_count}};
+    } arrays[] = {{&s->ids, b->ids, b->tokens},
+                  {&s->positions, b->positions, b->tokens},
+                  {&s->rows, b->rows, b->tokens},
+                  {&s->outputs, b->outputs, b->output_count}};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
         arrays[i].to->shape[0] = arrays[i].count;
         MN_TRY(dev->upload(dev, arrays[i].to->data, arrays[i].from,
@@ -191,8 +197,7 @@ mn_status mn_session_logits(mn_session *s, int64_t first, int64_t count, mn_tens
                  count <= s->limits.max_logits,
              MN_ERR_USAGE, "logits of outputs %lld + %lld of %lld are out of reach",
              (long long)first, (long long)count, (long long)s->out.shape[0]);
-    const mn_tensor x =
-        mn_tensor_2d((float *)s->out.data + first * c->dim, MN_F32, count, c->dim);
+    const mn_tensor x = mn_tensor_2d((float *)s->out.data + first * c->dim, MN_F32, count, c->dim);
     *logits = mn_tensor_2d(s->logits.data, MN_F32, count, c->vocab);
     return mn_session_linear(s, logits, c->vocab, &x, &s->model->head_w, NULL, MN_EPILOGUE_STORE);
 }

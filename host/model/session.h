@@ -10,12 +10,12 @@ struct mn_session {
     mn_arena prefix, step;
     mn_kv_layer *kv; /* one per layer */
     /* activations of the current pass, (T, ...) */
-    mn_tensor x;        /* residual stream (T, C) */
-    mn_tensor h;        /* a norm's output (T, C) */
-    mn_tensor qkv, q;   /* fused projection (T, ld); queries, then attention's output (T, Hq, D) */
-    mn_tensor ffn, up;  /* inner activations (T, F); up only for Llama */
-    mn_tensor out;      /* hidden states of the outputs (outputs, C) */
-    mn_tensor logits;   /* (max_logits, V) */
+    mn_tensor x;       /* residual stream (T, C) */
+    mn_tensor h;       /* a norm's output (T, C) */
+    mn_tensor qkv, q;  /* fused projection (T, ld); queries, then attention's output (T, Hq, D) */
+    mn_tensor ffn, up; /* inner activations (T, F); up only for Llama */
+    mn_tensor out;     /* hidden states of the outputs (outputs, C) */
+    mn_tensor logits;  /* (max_logits, V) */
     mn_tensor ids, positions, rows, outputs; /* i32 */
     mn_attn_seq *seqs;
     mn_qkv_layout layout;

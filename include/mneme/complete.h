@@ -40,9 +40,10 @@ typedef struct mn_plan mn_plan;
 mn_status mn_plan_make(mn_plan **out, mn_model *model, const mn_request *requests, int64_t count,
                        const mn_plan_options *options);
 void mn_plan_close(mn_plan **plan);
-void mn_plan_session(mn_session_options *out, const mn_plan *plan); /* room it needs, fp32 compute */
+void mn_plan_session(mn_session_options *out,
+                     const mn_plan *plan); /* room it needs, fp32 compute */
 int64_t mn_plan_batches(const mn_plan *plan);
-int64_t mn_plan_tokens(const mn_plan *plan); /* prompt tokens computed, of ... */
+int64_t mn_plan_tokens(const mn_plan *plan);        /* prompt tokens computed, of ... */
 int64_t mn_plan_prompt_tokens(const mn_plan *plan); /* ... this many without sharing */
 
 typedef struct mn_complete_hooks {

@@ -2,7 +2,7 @@
  *
  * Every getter fails with "<file>: <JSON path>: expected ..., found ..." ; a document keeps its name
  * for that. Nodes belong to the document. Object keys are compared exactly (cJSON's default ignores
- * case). Numbers are read from the double, exact to 2^53 (cJSON's valueint saturates at INT_MAX). */
+ * case). Integers are read from the double and refused from 2^53 on (cJSON's valueint saturates at INT_MAX). */
 #ifndef MNEME_JSON_H
 #define MNEME_JSON_H
 

@@ -35,10 +35,10 @@ const char *mn_arch_name(mn_arch arch); /* "GPT-NeoX", "Llama" */
 
 typedef struct mn_layer {
     mn_tensor norm1_w, norm1_b, norm2_w, norm2_b;
-    mn_tensor qkv_w, qkv_b;     /* NeoX: fused, per head q k v */
-    mn_tensor q_w, k_w, v_w;    /* Llama */
-    mn_tensor out_w, out_b;     /* attention output */
-    mn_tensor gate_w;           /* Llama */
+    mn_tensor qkv_w, qkv_b;  /* NeoX: fused, per head q k v */
+    mn_tensor q_w, k_w, v_w; /* Llama */
+    mn_tensor out_w, out_b;  /* attention output */
+    mn_tensor gate_w;        /* Llama */
     mn_tensor up_w, up_b, down_w, down_b;
 } mn_layer;
 

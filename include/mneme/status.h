@@ -40,30 +40,30 @@ void mn_error_save(mn_error_record *out);
 mn_status mn_error_restore(const mn_error_record *record); /* returns its status */
 const char *mn_status_name(mn_status status);
 
-#define MN_TRY(call)                                                                              \
-    do {                                                                                          \
-        const mn_status mn_try_ = (call);                                                         \
-        if (mn_try_ != MN_OK) return mn_try_;                                                     \
+#define MN_TRY(call)                                                                               \
+    do {                                                                                           \
+        const mn_status mn_try_ = (call);                                                          \
+        if (mn_try_ != MN_OK) return mn_try_;                                                      \
     } while (0)
 
 /* For functions with a `mn_status st` and a `done:` label that releases in reverse order. */
-#define MN_GOTO(call)                                                                             \
-    do {                                                                                          \
-        st = (call);                                                                              \
-        if (st != MN_OK) goto done;                                                               \
+#define MN_GOTO(call)                                                                              \
+    do {                                                                                           \
+        st = (call);                                                                               \
+        if (st != MN_OK) goto done;                                                                \
     } while (0)
 
-#define MN_CHECK(cond, ...)                                                                       \
-    do {                                                                                          \
-        if (!(cond)) return mn_fail(__VA_ARGS__);                                                 \
+#define MN_CHECK(cond, ...)                                                                        \
+    do {                                                                                           \
+        if (!(cond)) return mn_fail(__VA_ARGS__);                                                  \
     } while (0)
 
-#define MN_CHECK_GOTO(cond, ...)                                                                  \
-    do {                                                                                          \
-        if (!(cond)) {                                                                            \
-            st = mn_fail(__VA_ARGS__);                                                            \
-            goto done;                                                                            \
-        }                                                                                         \
+#define MN_CHECK_GOTO(cond, ...)                                                                   \
+    do {                                                                                           \
+        if (!(cond)) {                                                                             \
+            st = mn_fail(__VA_ARGS__);                                                             \
+            goto done;                                                                             \
+        }                                                                                          \
     } while (0)
 
 #endif

@@ -43,8 +43,7 @@ same() {
 # ---- options ----
 
 evaluate 0 "$work/base" --num_fewshot 0,1,5 --limit 60
-has "$out" "    0  generate   60 "
-has "$out" "    5  choice     60 "
+grep -q '^ *0  generate  *60 ' "$out" && grep -q '^ *5  choice  *60 ' "$out" || fail "no table: $(cat "$out")"
 has "$err" "written: $work/base/demo-model/results_"
 [ "$(cat "$work"/base/demo-model/samples_*.jsonl | wc -l)" = 180 ] || fail "180 samples expected"
 for options in "--batch_size 1" "--batch_size 7" "--batch_size 64" "--no_share" "--threads 2" \
