@@ -1,8 +1,7 @@
 /* test_kernels_vec.c - the vector functions of the CPU backend: what vec.h promises of each of them.
  * They are compiled here for the plainest instruction set; the kernel tests see the others. */
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wpsabi" /* wide vectors in inlined functions */
-#endif
+#pragma GCC diagnostic ignored                                                                     \
+    "-Wpsabi" /* vectors wider than registers, all in inlined functions */
 #include "cpu/vec.h"
 
 #include "check.h"

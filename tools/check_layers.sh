@@ -22,7 +22,7 @@ text   | core                      | tokenizer
 model  | ops comm io               | model session
 fever  | text                      | fever
 train  | model fever comm          | train
-eval   | model fever comm          | complete evaluate results stats
+eval   | model fever comm report   | complete evaluate results stats
 report | core                      | table report
 cli    | train eval report cpu     | mneme
 '

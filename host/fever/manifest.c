@@ -2,7 +2,7 @@
 #include "fever/output.h"
 
 #include "mneme/json.h"
-#include "mneme/mneme.h"
+#include "mneme/version.h"
 
 #include <inttypes.h>
 #include <string.h>
