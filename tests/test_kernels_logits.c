@@ -183,7 +183,7 @@ static void test_sample(void **state) {
         for (int r = 0; r < M; r++) u[r] = (float)r / M;
         u[M - 1] = 1 - 0x1p-24f; /* the largest below 1 */
         guard_seal(&g, u);
-        for (int t = 0; t < 5; t++)
+        for (int t = 0; t < (vocab > 2000 ? 1 : 5); t++)
             for (int d = 0; d < all->count; d++) {
                 memset(ids, 0xFF, M * sizeof *ids);
                 draw(all->dev[d], ids, logits, u, temperatures[t], M, vocab);

@@ -1,7 +1,6 @@
 /* test_kernels_vec.c - the vector functions of the CPU backend: what vec.h promises of each of them.
  * They are compiled here for the plainest instruction set; the kernel tests see the others. */
-#pragma GCC diagnostic ignored                                                                     \
-    "-Wpsabi" /* vectors wider than registers, all in inlined functions */
+#pragma GCC diagnostic ignored "-Wpsabi" /* vectors wider than registers, all inlined */
 #include "cpu/vec.h"
 
 #include "check.h"

@@ -18,7 +18,7 @@ V_INLINE vf load_weight(const void *w, form f, int64_t i) {
     case FORM_F16: return v_load_f16((const uint16_t *)w + i);
     case FORM_BF16: return v_load_bf16((const uint16_t *)w + i);
     case FORM_F32_ROUNDED: return v_round_bf16(v_load((const float *)w + i));
-    case FORM_F16_ROUNDED: return v_round_bf16(v_load_f16((const uint16_t *)w + i));
+    case FORM_F16_ROUNDED: return v_round_bf16_of_f16(v_load_f16((const uint16_t *)w + i));
     }
     return v_set(0);
 }

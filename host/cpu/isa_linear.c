@@ -63,7 +63,7 @@ static mn_status bf16_columns(const mn_product *p, int64_t col, int64_t cols, ui
 
 static void dot(const mn_product *p) {
     const int64_t panels = (p->n + DOT_COLS - 1) / DOT_COLS;
-#pragma omp parallel for num_threads(p->s->threads) schedule(dynamic)
+#pragma omp parallel for num_threads(p->s->threads) schedule(static)
     for (int64_t i = 0; i < panels; i++) {
         const int64_t col = i * DOT_COLS, cols = p->n - col < DOT_COLS ? p->n - col : DOT_COLS;
         dot_columns(p, col, cols, mn_cpu_scratch(p->s, omp_get_thread_num()));

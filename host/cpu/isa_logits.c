@@ -39,7 +39,7 @@ static mn_row_stat row_stat(const float *x, int64_t n) {
 
 mn_status MN_CPU(row_stats)(mn_stream *s, mn_row_stat *stats, const float *logits, int64_t rows,
                             int64_t vocab) {
-#pragma omp parallel for num_threads(s->threads) schedule(dynamic)
+#pragma omp parallel for num_threads(s->threads) schedule(dynamic) if (rows > 1)
     for (int64_t r = 0; r < rows; r++) stats[r] = row_stat(logits + r * vocab, vocab);
     return MN_OK;
 }
@@ -55,7 +55,7 @@ mn_status MN_CPU(logprob_gather)(mn_stream *s, float *out, const float *logits,
 
 mn_status MN_CPU(sample)(mn_stream *s, int32_t *id, const float *logits, const float *u,
                          float temperature, int64_t rows, int64_t vocab) {
-#pragma omp parallel for num_threads(s->threads) schedule(dynamic)
+#pragma omp parallel for num_threads(s->threads) schedule(dynamic) if (rows > 1)
     for (int64_t r = 0; r < rows; r++) {
         const float *x = logits + r * vocab;
         const double max = (double)row_stat(x, vocab).best, t = (double)temperature;

@@ -27,7 +27,7 @@ static float row_square_sum(const float *x, float mean, int64_t n) {
 
 mn_status MN_CPU(layernorm_fwd)(mn_stream *s, float *y, const float *x, const float *weight,
                                 const float *bias, float eps, int64_t rows, int64_t dim) {
-#pragma omp parallel for num_threads(s->threads) schedule(static)
+#pragma omp parallel for num_threads(s->threads) schedule(static) if (rows > 1)
     for (int64_t r = 0; r < rows; r++) {
         const float *in = x + r * dim;
         float *out = y + r * dim;
@@ -44,7 +44,7 @@ mn_status MN_CPU(layernorm_fwd)(mn_stream *s, float *y, const float *x, const fl
 
 mn_status MN_CPU(rmsnorm_fwd)(mn_stream *s, float *y, const float *x, const float *weight,
                               float eps, int64_t rows, int64_t dim) {
-#pragma omp parallel for num_threads(s->threads) schedule(static)
+#pragma omp parallel for num_threads(s->threads) schedule(static) if (rows > 1)
     for (int64_t r = 0; r < rows; r++) {
         const float *in = x + r * dim;
         float *out = y + r * dim;

@@ -23,7 +23,7 @@ mn_status MN_CPU(rope_store_fwd)(mn_stream *s, float *q, mn_kv_layer kv, const f
                                  const int32_t *rows, int64_t tokens) {
     const int64_t dim = layout->head_dim, rotary = layout->rotary_dims, half = rotary / 2;
     const int64_t padded = mn_round16(dim), cache = mn_round16(kv.rows), heads = layout->heads;
-#pragma omp parallel for num_threads(s->threads) schedule(static)
+#pragma omp parallel for num_threads(s->threads) schedule(static) if (tokens > 1)
     for (int64_t t = 0; t < tokens; t++) {
         const float *in = qkv + t * layout->ld;
         const float *c = cos_table + positions[t] * half, *sn = sin_table + positions[t] * half;

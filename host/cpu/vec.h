@@ -121,6 +121,12 @@ V_INLINE void v_store_bf16(uint16_t *p, vf x) {
 
 V_INLINE vf v_round_bf16(vf x) { return (vf)(v_bf16_bits(x) << 16); }
 
+/* The same for a number that was fp16: its NaNs have no low bits that could carry into the sign. */
+V_INLINE vf v_round_bf16_of_f16(vf x) {
+    const vi bits = (vi)x;
+    return (vf)((bits + 0x7FFF + ((bits >> 16) & 1)) & (int32_t)0xFFFF0000);
+}
+
 /* exp(x), 2 units in the last place over the normal range; 0 below -87.3, infinity above 88.7.
  * x = n ln2 + r, |r| <= ln2 / 2; minimax polynomial of degree 6 for exp(r), error 2e-9. NaN stays. */
 V_INLINE vf v_exp(vf x) {
