@@ -122,6 +122,9 @@ static mn_status time_product(sweep *s, const family *f, int64_t m) {
         l->seconds[l->runs] = (mn_now() - begin) / (double)blocks;
         mn_progress_add(b->progress, 1);
     }
+    double behind;
+    MN_TRY(mn_bench_peak(&behind, b, mn_bench_flop_peak(b)));
+    if (behind > l->flop_peak) l->flop_peak = behind;
     b->linear_count++;
     return MN_OK;
 }

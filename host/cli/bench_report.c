@@ -147,7 +147,7 @@ static mn_status add_notes(mn_buf *out, const mn_bench *b) {
         MN_TRY(
             mn_buf_printf(out,
                           "Others were at work on this machine (load average %.1f at the start): "
-                          "the figures are too low.\n",
+                          "speeds are too low and shares\nuncertain.\n",
                           b->load));
     if (b->options->quick)
         MN_TRY(mn_buf_puts(out, "A quick run, to see that it works: the figures mean little.\n"));

@@ -249,8 +249,9 @@ done:
 const mn_results *mn_evaluation_results(const mn_evaluation *e) { return &e->results; }
 
 mn_status mn_evaluation_write(mn_evaluation *e, mn_buf *path) {
-    MN_TRY(mn_results_write(path, &e->results, e->options.output_path));
+    /* The results come last: where they are, everything is. */
     if (e->options.log_samples) MN_TRY(mn_samples_write(e));
+    MN_TRY(mn_results_write(path, &e->results, e->options.output_path));
     return mn_journal_remove(e);
 }
 

@@ -104,10 +104,14 @@ static void add_tokens(feed *f, mn_batch *b, track *t, int64_t count) {
 static mn_status read_best(feed *f, const mn_tensor *logits, const feed_output *wanted,
                            int64_t rows) {
     mn_device *dev = mn_session_model(f->session)->device;
-    for (int64_t r = 0; r < rows; r++)
-        MN_CHECK(!isnan(f->stats[r].lse), MN_ERR_NUMERIC,
-                 "the logits of a token at position %lld are NaN or infinite (output matrix)",
-                 (long long)wanted[r].of->position + (long long)wanted[r].at);
+    for (int64_t r = 0; r < rows; r++) {
+        if (!isnan(f->stats[r].lse)) continue;
+        MN_TRY(
+            mn_model_check_finite(mn_session_model(f->session))); /* a weight explains it better */
+        return mn_fail(MN_ERR_NUMERIC,
+                       "the logits of a token at position %lld are NaN or infinite (output matrix)",
+                       (long long)wanted[r].of->position + (long long)wanted[r].at);
+    }
     if (f->temperature > 0) {
         for (int64_t r = 0; r < rows; r++) {
             track *t = wanted[r].of;

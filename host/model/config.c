@@ -69,7 +69,7 @@ static mn_status parse_neox(mn_model_config *c, const mn_json *doc) {
     c->rope_base = base;
     c->norm_eps = (float)eps;
     MN_TRY(special_id(&c->bos, doc, "bos_token_id", 0));
-    return special_id(&c->eos, doc, "eos_token_id", 0);
+    return special_id(&c->eos, doc, "eos_token_id", 2); /* GPTNeoXConfig; Pythia says 0 */
 }
 
 static mn_status parse_llama(mn_model_config *c, const mn_json *doc) {
