@@ -250,9 +250,11 @@ const mn_results *mn_evaluation_results(const mn_evaluation *e) { return &e->res
 
 mn_status mn_evaluation_write(mn_evaluation *e, mn_buf *path) {
     /* The results come last: where they are, everything is. */
-    if (e->options.log_samples) MN_TRY(mn_samples_write(e));
-    MN_TRY(mn_results_write(path, &e->results, e->options.output_path));
-    return mn_journal_remove(e);
+    mn_status st = e->options.log_samples ? mn_samples_write(e) : MN_OK;
+    if (st == MN_OK) st = mn_results_write(path, &e->results, e->options.output_path);
+    if (st == MN_OK) return mn_journal_remove(e);
+    if (e->options.log_samples) mn_samples_remove(e);
+    return st;
 }
 
 void mn_evaluation_close(mn_evaluation **evaluation) {

@@ -51,5 +51,6 @@ void mn_journal_close(journal **j);
 
 /* One samples file per shot count; its prompts, generations, log-likelihoods and answers. */
 mn_status mn_samples_write(mn_evaluation *e);
+void mn_samples_remove(const mn_evaluation *e);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static mn_status put(mn_buf *out, const char *key, const char *text, size_t len) {
     MN_TRY(mn_buf_printf(out, ", \"%s\": ", key));
@@ -51,13 +52,17 @@ static mn_status put_sample(mn_buf *out, mn_evaluation *e, int64_t prompt) {
     return mn_buf_puts(out, "}\n");
 }
 
+static mn_status samples_path(mn_buf *out, const mn_evaluation *e, int shots) {
+    char task[MN_TASK_MAX];
+    snprintf(task, sizeof task, "fever_%dshot", shots);
+    return mn_results_samples_path(out, &e->results, e->options.output_path, task);
+}
+
 static mn_status write_file(mn_evaluation *e, int shots) {
     mn_status st = MN_OK;
     mn_buf path = {0}, line = {0};
     mn_writer *w = NULL;
-    char task[MN_TASK_MAX];
-    snprintf(task, sizeof task, "fever_%dshot", shots);
-    MN_GOTO(mn_results_samples_path(&path, &e->results, e->options.output_path, task));
+    MN_GOTO(samples_path(&path, e, shots));
     MN_GOTO(mn_writer_open(&w, path.data));
     for (int64_t i = 0; i < e->count; i++) {
         if (e->prompts[i].shots != shots) continue;
@@ -75,4 +80,11 @@ done:
 mn_status mn_samples_write(mn_evaluation *e) {
     for (int i = 0; i < e->options.shots_count; i++) MN_TRY(write_file(e, e->options.shots[i]));
     return MN_OK;
+}
+
+void mn_samples_remove(const mn_evaluation *e) {
+    mn_buf path = {0};
+    for (int i = 0; i < e->options.shots_count; i++)
+        if (samples_path(&path, e, e->options.shots[i]) == MN_OK) unlink(path.data);
+    mn_buf_free(&path);
 }

@@ -374,7 +374,7 @@ limited() {
 small="eval --model $model --data $work/data --num_fewshot 0,1 --bootstrap_iters 10 --output_path $work/results --log_samples --log_level error"
 # shellcheck disable=SC2086
 limited 4 $small
-has "$err" "/results/good/results_"
+has "$err" "/results/good/"
 [ "$(ls "$work/results/good" | grep -c '^journal_')" = 1 ] && [ "$(ls "$work/results/good" | wc -l)" = 1 ] ||
     fail "found: $(ls "$work/results/good")"
 # The results fit, the samples do not: an evaluation that failed has no results.
