@@ -9,7 +9,7 @@
 #include <glob.h>
 #include <stdio.h>
 
-enum { ANSWER = 8 }; /* tokens at most */
+enum { ROWS = 25, ANSWER = 8 }; /* tokens at most */
 
 typedef struct world {
     mn_test_path dir, out, model, data;
@@ -44,7 +44,7 @@ static int set_up(void **state) {
                                    .shots_count = 3,
                                    .generate = true,
                                    .choice = true,
-                                   .limit = 40,
+                                   .limit = ROWS,
                                    .max_gen_toks = ANSWER,
                                    .share_prefixes = true,
                                    .bootstrap_iters = 20,
@@ -139,15 +139,16 @@ static double logprob_of(const mn_json *sample, int candidate) {
 
 /* What the model says behind the prompt, up to ")" or the end of the line. */
 static void naive_answer(world *w, const mn_ids *prompt, mn_buf *text, double *margin) {
-    mn_ids said = {0};
-    naive_generate(&w->s, prompt->data, (int64_t)prompt->len, ANSWER, &said, margin);
-    mn_buf_clear(text);
+    mn_ids ids = {0};
+    MN_ASSERT_OK(mn_ids_append(&ids, prompt->data, prompt->len));
     MN_ASSERT_OK(mn_buf_puts(text, ""));
     for (int i = 0; i < ANSWER && !strpbrk(text->data, ")\n"); i++) {
-        if (said.data[i] == w->s.model->config.eos) break;
-        MN_ASSERT_OK(mn_tokenizer_decode(w->tokenizer, &said.data[i], 1, false, text));
+        naive_generate(&w->s, ids.data, (int64_t)ids.len, 1, &ids, margin);
+        const int32_t *said = &ids.data[ids.len - 1];
+        if (*said == w->s.model->config.eos) break;
+        MN_ASSERT_OK(mn_tokenizer_decode(w->tokenizer, said, 1, false, text));
     }
-    mn_ids_free(&said);
+    mn_ids_free(&ids);
 }
 
 static void check_sample(world *w, const mn_json *sample, int64_t row, int shots, double *margin) {
@@ -207,7 +208,7 @@ static void test_alone(void **state) {
     for (int i = 0; i < 3; i++) {
         samples s;
         read_samples(&s, w, w->options.shots[i]);
-        assert_int_equal(s.count, 40);
+        assert_int_equal(s.count, ROWS);
         for (int64_t row = 0; row < s.count; row++)
             check_sample(w, s.line[row], row, w->options.shots[i], &margin);
         free_samples(&s);
@@ -256,7 +257,7 @@ static void test_options(void **state) {
         const mn_results *got = mn_evaluation_results(e);
         assert_int_equal(got->count, 6);
         for (size_t i = 0; i < got->count; i++)
-            assert_memory_equal(got->entries[i].pred, want->entries[i].pred, 40);
+            assert_memory_equal(got->entries[i].pred, want->entries[i].pred, ROWS);
         MN_ASSERT_OK(mn_evaluation_write(e, NULL));
         mn_evaluation_close(&e);
         for (int i = 0; i < 3; i++) {
@@ -328,12 +329,13 @@ static void test_results(void **state) {
         }
         free_samples(&s);
         snprintf(task, sizeof task, "fever_%dshot", w->options.shots[i]);
-        assert_true(fabs(number_at(doc, task, "acc,none") - right / 40.0) < 1e-12);
-        assert_true(fabs(number_at(doc, task, "coverage,none") - (40 - unread) / 40.0) < 1e-12);
+        assert_true(fabs(number_at(doc, task, "acc,none") - right / (double)ROWS) < 1e-12);
+        assert_true(fabs(number_at(doc, task, "coverage,none") - (ROWS - unread) / (double)ROWS) <
+                    1e-12);
         assert_true(number_at(doc, task, "unparsed,none") == unread);
-        assert_true(number_at(doc, task, "n") == 40);
+        assert_true(number_at(doc, task, "n") == ROWS);
         strcat(task, "_choice");
-        assert_true(fabs(number_at(doc, task, "acc,none") - chosen_right / 40.0) < 1e-12);
+        assert_true(fabs(number_at(doc, task, "acc,none") - chosen_right / (double)ROWS) < 1e-12);
         assert_true(number_at(doc, task, "coverage,none") == 1);
     }
     mn_json_close(&doc);

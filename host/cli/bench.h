@@ -85,8 +85,8 @@ typedef struct mn_bench {
 /* A reading of a peak, also filed in b->readings. MN_STOPPED when a stop was requested. */
 mn_status mn_bench_peak(double *out, mn_bench *b, mn_peak which);
 mn_peak mn_bench_flop_peak(const mn_bench *b); /* fp32's or bf16's, by b->compute */
-/* `warm_up` once, then up to b->options->repeat timed calls of `run`; after b->options->max_seconds no
- * further one. */
+/* `warm_up` once, then up to b->options->repeat timed calls of `run`; none begins after
+ * b->options->max_seconds. */
 mn_status mn_bench_time(mn_bench *b, mn_bench_work *work, mn_status (*warm_up)(void *),
                         mn_status (*run)(void *), void *context);
 

@@ -1,5 +1,5 @@
-/* bench_linear.c - matrix products alone, for 1 to 512 rows of input: where the time of a model goes,
- * and where one way of multiplying should hand over to the next.
+/* bench_linear.c - matrix products alone, for 1 to 512 rows of input: where the time of a model
+ * goes, and where one way of multiplying should hand over to the next.
  *
  * Every run walks the same matrix of all blocks, after a pass over other memory: weights come from
  * memory as they do in a model. */

@@ -1,5 +1,5 @@
-/* bench_peaks.h - what this machine can do at most, measured while it runs: arithmetic in registers and
- * sequential reads of memory, all threads at once. */
+/* bench_peaks.h - what this machine can do at most, measured while it runs: arithmetic in registers
+ * and sequential reads of memory, all threads at once. */
 #ifndef MNEME_CLI_BENCH_PEAKS_H
 #define MNEME_CLI_BENCH_PEAKS_H
 

@@ -1,5 +1,5 @@
-/* cmd_bench.c - mneme bench: how fast this machine does a model's work, beside what the machine can do
- * at most, measured in the same run. */
+/* cmd_bench.c - mneme bench: how fast this machine does a model's work, beside what the machine can
+ * do at most, measured in the same run. */
 #include "cli/bench.h"
 
 #include "cli/commands.h"

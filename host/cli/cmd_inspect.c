@@ -1,5 +1,5 @@
-/* cmd_inspect.c - mneme inspect: what is in a model's folder or a file of weights. Tensors are listed,
- * not read: it takes the same time for a large model as for a small one. */
+/* cmd_inspect.c - mneme inspect: what is in a model's folder or a file of weights. Tensors are
+ * listed, not read: it takes the same time for a large model as for a small one. */
 #include "cli/inspect.h"
 
 #include "cli/commands.h"

@@ -1,4 +1,4 @@
-/* fields.h - members of a JSON object written to standard output, beside mn_record_key of common.h. */
+/* fields.h - members of a JSON object on standard output, beside mn_record_key of common.h. */
 #ifndef MNEME_CLI_FIELDS_H
 #define MNEME_CLI_FIELDS_H
 

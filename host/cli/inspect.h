@@ -50,8 +50,8 @@ typedef struct mn_inspection {
 mn_status mn_inspect(mn_inspection *out, const char *path, mn_device *device);
 void mn_inspection_free(mn_inspection *found); /* safe twice */
 
-/* Blocks that a memory is attached to: begin .. end - 1, those with 0.7 <= i / n < 0.8. When there is
- * none, the first one behind them, or else the last. */
+/* Blocks that a memory is attached to: begin .. end - 1, those with 0.7 <= i / n < 0.8. When there
+ * is none, the first one behind them, or else the last. */
 void mn_memory_blocks(int64_t *begin, int64_t *end, int64_t layers);
 
 const char *mn_tensor_use_name(mn_tensor_use use);
