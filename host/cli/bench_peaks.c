@@ -268,7 +268,7 @@ static double thread_seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Rounds that take `seconds` of one thread's own time, which others on the machine do not disturb. */
+/* Rounds that take `seconds` of one thread's own time, which others here do not disturb. */
 static void calibrate(mn_peaks *p, mn_peak which) {
     int64_t rounds = 256;
     double taken = 0;

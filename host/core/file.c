@@ -69,7 +69,7 @@ mn_status mn_make_dirs(const char *path) {
     mn_status st = MN_OK;
     char *copy = strdup(path);
     MN_CHECK(copy, MN_ERR_MEMORY, "%s: no memory", path);
-    for (char *at = copy + 1; st == MN_OK; at++) {
+    for (char *at = copy + (copy[0] == '/'); st == MN_OK; at++) {
         const char c = *at;
         if (c != '/' && c != '\0') continue;
         *at = '\0';

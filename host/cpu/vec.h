@@ -16,7 +16,8 @@
 enum { VL = 16 };
 typedef float vf __attribute__((vector_size(64)));
 typedef int32_t vi __attribute__((vector_size(64)));
-typedef float vf_any __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint32_t vu __attribute__((vector_size(64))); /* for sums and shifts that may wrap */
+typedef float vf_any __attribute__((vector_size(64), aligned(1), may_alias));
 
 #define V_INLINE static inline __attribute__((always_inline, unused))
 /* Functions with constant tile sizes, to be inlined and unrolled for each of them. Without AVX a
@@ -102,15 +103,14 @@ typedef uint16_t vh __attribute__((vector_size(32)));
 V_INLINE vf v_load_bf16(const uint16_t *p) {
     vh h;
     memcpy(&h, p, sizeof h);
-    return (vf)(__builtin_convertvector(h, vi) << 16);
+    return (vf)(__builtin_convertvector(h, vu) << 16);
 }
 
 /* The bits of x rounded to bf16 (nearest even) in the low half of each lane; NaN stays NaN. */
-V_INLINE vi v_bf16_bits(vf x) {
-    const vi bits = (vi)x, odd = (bits >> 16) & 1;
-    const vi rounded = ((bits + 0x7FFF + odd) >> 16) & 0xFFFF;
-    const vi quiet = ((bits >> 16) & 0xFFFF) | 0x40;
-    const vi nan = x != x;
+V_INLINE vu v_bf16_bits(vf x) {
+    const vu bits = (vu)x, odd = (bits >> 16) & 1;
+    const vu rounded = (bits + 0x7FFF + odd) >> 16, quiet = (bits >> 16) | 0x40;
+    const vu nan = (vu)(x != x);
     return (nan & quiet) | (~nan & rounded);
 }
 
@@ -123,8 +123,8 @@ V_INLINE vf v_round_bf16(vf x) { return (vf)(v_bf16_bits(x) << 16); }
 
 /* The same for a number that was fp16: its NaNs have no low bits that could carry into the sign. */
 V_INLINE vf v_round_bf16_of_f16(vf x) {
-    const vi bits = (vi)x;
-    return (vf)((bits + 0x7FFF + ((bits >> 16) & 1)) & (int32_t)0xFFFF0000);
+    const vu bits = (vu)x;
+    return (vf)((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000u);
 }
 
 /* exp(x), 2 units in the last place over the normal range; 0 below -87.3, infinity above 88.7.
