@@ -47,7 +47,7 @@ done:
 }
 
 mn_status mn_writer_write(mn_writer *w, const void *bytes, size_t len) {
-    if (fwrite(bytes, 1, len, w->file) == len) return MN_OK;
+    if (len == 0 || fwrite(bytes, 1, len, w->file) == len) return MN_OK;
     w->failed = true;
     return mn_fail_errno(w->path);
 }

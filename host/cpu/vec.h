@@ -13,6 +13,9 @@
 #include <immintrin.h>
 #endif
 
+/* About calling conventions of wide vectors: all functions here are inlined. */
+#pragma GCC diagnostic ignored "-Wpsabi"
+
 enum { VL = 16 };
 typedef float vf __attribute__((vector_size(64)));
 typedef int32_t vi __attribute__((vector_size(64)));
