@@ -292,12 +292,40 @@ static void test_frequencies(void **state) {
     talk_close(&t);
 }
 
+/* Every token is drawn anew. So hot that all tokens are about as likely: the same random number
+ * twice would give neighbours. Of 24 * 255 pairs 5 in 160 are within two ids by chance. */
+static void test_draws(void **state) {
+    enum { COPIES = 24, DRAWS = 256 };
+    talk t;
+    mn_request requests[COPIES];
+    const mn_complete_hooks hooks = {.eos = -1, .temperature = 100, .seed = 3};
+    int near = 0, across = 0;
+    (void)state;
+    talk_open(&t, "tests/golden/neox-bf16");
+    for (int i = 0; i < COPIES; i++) {
+        requests[i] = t.requests[0];
+        requests[i].max_new_tokens = DRAWS;
+    }
+    mn_completion *got = complete(&t.s, requests, COPIES, &(setting){.share = true}, &hooks);
+    for (int i = 0; i < COPIES; i++)
+        for (int k = 1; k < DRAWS; k++) {
+            const int32_t *ids = got[i].generated.data;
+            near += abs(ids[k] - ids[k - 1]) <= 2;
+            across += abs(ids[k] - got[(i + 1) % COPIES].generated.data[k]) <= 2;
+        }
+    print_message("neighbours: %d along, %d across, 191 expected\n", near, across);
+    assert_in_range(near, 191 - 70, 191 + 70); /* five deviations */
+    assert_in_range(across, 191 - 70, 191 + 70);
+    drop(got, COPIES);
+    talk_close(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_drafts),      cmocka_unit_test(test_eos),
         cmocka_unit_test(test_stop_hook),   cmocka_unit_test(test_limits),
         cmocka_unit_test(test_seeds),       cmocka_unit_test(test_cold),
-        cmocka_unit_test(test_frequencies),
+        cmocka_unit_test(test_frequencies), cmocka_unit_test(test_draws),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -183,7 +183,10 @@ static void test_plan(void **state) {
     /* Beginnings of one text, in no order: the last token of each is its own. */
     static const int lengths[] = {40, 10, 35, 12, 40, 20};
     make_family(f, &s, 6, 40, 0);
-    for (int i = 0; i < 6; i++) f->requests[i].len = lengths[i];
+    for (int i = 0; i < 6; i++) {
+        f->requests[i].len = lengths[i];
+        for (int k = lengths[i]; k < 128; k++) f->ids[i][k] = -1; /* nobody reads on */
+    }
     expect_plan(&s, r, 6, (setting){64, true, 0, 0}, 1, 40 + 6, 40 + 6 * 5);
     expect_plan(&s, r, 0, (setting){64, true, 0, 0}, 0, 0, 1);
     free(f);
