@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static mn_status encode_candidates(mn_evaluation *e) {
     for (int c = 0; c < MN_LABELS; c++)
@@ -13,6 +14,14 @@ static mn_status encode_candidates(mn_evaluation *e) {
                                    strlen(mn_fever_candidates[c]), MN_TOKENIZE_CONTINUE,
                                    &e->candidates[c]));
     return MN_OK;
+}
+
+/* Tokens that may follow a prompt: a generated answer or a candidate, never both. */
+static int64_t longest_answer(const mn_evaluation *e) {
+    int64_t longest = e->options.generate ? e->options.max_gen_toks : 0;
+    for (int c = 0; c < MN_LABELS && e->options.choice; c++)
+        if ((int64_t)e->candidates[c].len > longest) longest = (int64_t)e->candidates[c].len;
+    return longest;
 }
 
 static mn_status add_prompt(mn_evaluation *e, int64_t row, int shots) {
@@ -28,8 +37,7 @@ static mn_status add_prompt(mn_evaluation *e, int64_t row, int shots) {
     MN_TRY(
         mn_tokenizer_encode(e->tokenizer, e->text.data, e->text.len, MN_TOKENIZE_SPECIAL, &e->ids));
     p->len = e->ids.len - p->begin;
-    const int64_t most = e->model->config.max_positions - e->options.max_gen_toks -
-                         (int64_t)e->candidates[0].len;
+    const int64_t most = e->model->config.max_positions - longest_answer(e);
     MN_CHECK((int64_t)p->len <= most, MN_ERR_DATA,
              "claim %lld on page %s with %d shots has %zu tokens; the model has room for %lld",
              (long long)r->id, page->title, shots, p->len, (long long)most);
@@ -137,12 +145,22 @@ static mn_status read_answers(mn_evaluation *e) {
     return MN_OK;
 }
 
-static const char *base_name(const char *path) {
-    const char *end = path + strlen(path), *at;
-    while (end > path + 1 && end[-1] == '/') end--;
-    for (at = end; at > path && at[-1] != '/'; at--) {
-    }
-    return at;
+/* The last part of the model's real path: "." has a name, too. The journal's folder carries it. */
+static mn_status name_model(mn_evaluation *e) {
+    char *path = realpath(e->options.model_path, NULL);
+    if (!path) return mn_fail_errno(e->options.model_path);
+    const char *slash = strrchr(path, '/');
+    e->model_name = strdup(slash && slash[1] ? slash + 1 : path);
+    free(path);
+    MN_CHECK(e->model_name, MN_ERR_MEMORY, "no memory for an evaluation");
+    e->results.model_name = e->model_name;
+    return MN_OK;
+}
+
+static double wall_clock(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* The results' inputs: one entry per (shots, scoring), in the order asked for. */
@@ -198,6 +216,7 @@ static mn_status make_results(mn_evaluation *e) {
     r->bootstrap_iters = o->bootstrap_iters;
     r->unparsed = o->unparsed;
     r->batch_size = o->batch_size;
+    r->max_gen_toks = o->max_gen_toks;
     r->limit = o->limit;
     r->seconds = mn_now() - e->begin;
     return mn_results_compute(r, NULL);
@@ -230,10 +249,8 @@ mn_status mn_evaluation_run(mn_evaluation **out, mn_model *model, const mn_token
                          .begin = mn_now()};
     e->rows = options->limit > 0 && options->limit < fever->eval_count ? options->limit
                                                                        : fever->eval_count;
-    const char *name = base_name(options->model_path);
-    e->model_name = mn_strdup_n(name, strcspn(name, "/"));
-    MN_CHECK_GOTO(e->model_name, MN_ERR_MEMORY, "no memory for an evaluation");
-    e->results.model_name = e->model_name; /* the journal's folder carries it */
+    e->results.date = wall_clock();
+    MN_GOTO(name_model(e));
     MN_GOTO(make_prompts(e));
     MN_GOTO(mn_journal_open(e));
     MN_GOTO(answer_prompts(e));

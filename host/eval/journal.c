@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -82,7 +83,7 @@ done:
     return st;
 }
 
-static mn_status read_line(mn_evaluation *e, const mn_json *doc) {
+static mn_status read_line(mn_evaluation *e, const mn_json *doc, int64_t *answers) {
     int64_t prompt = 0;
     const cJSON *list, *item;
     int c = 0;
@@ -102,6 +103,7 @@ static mn_status read_line(mn_evaluation *e, const mn_json *doc) {
         a->logprob[c++] = item->valuedouble;
     }
     if (c < MN_LABELS) return mn_json_fail(doc, list, "expected %d numbers", MN_LABELS);
+    *answers += !e->prompts[prompt].known; /* a batch may have been run again */
     e->prompts[prompt].known = true;
     return MN_OK;
 }
@@ -127,10 +129,9 @@ static mn_status read_journal(mn_evaluation *e, const char *path, const mn_buf *
         mn_buf_clear(&name);
         MN_GOTO(mn_buf_printf(&name, "%s:%lld", path, (long long)lines.number + 1));
         MN_GOTO(mn_json_parse(&doc, line, line_len, name.data));
-        st = read_line(e, doc);
+        st = read_line(e, doc, &answers);
         mn_json_close(&doc);
         if (st != MN_OK) goto done;
-        answers++;
     }
     *kept = len;
     if (answers)
@@ -164,8 +165,12 @@ mn_status mn_journal_open(mn_evaluation *e) {
     e->journal = j;
     MN_GOTO(make_header(&header, e));
     MN_GOTO(make_path(&j->path, e, &header));
-    if (mn_file_exists(j->path)) MN_GOTO(read_journal(e, j->path, &header, &kept));
     j->fd = open(j->path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (j->fd >= 0 && flock(j->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        st = mn_fail(MN_ERR_IO, "%s: another mneme is at this evaluation", j->path);
+        goto done;
+    }
+    if (j->fd >= 0) MN_GOTO(read_journal(e, j->path, &header, &kept));
     if (j->fd < 0 || ftruncate(j->fd, (off_t)kept) != 0 || lseek(j->fd, 0, SEEK_END) < 0) {
         st = mn_fail_errno(j->path);
         goto done;

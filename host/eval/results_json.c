@@ -234,7 +234,9 @@ static void run_config(emitter *e, const mn_results *r, const char *model_args) 
     integer(e, "model_num_parameters", r->parameters);
     text(e, "model_dtype", r->compute);
     text(e, "architecture", r->architecture);
-    integer(e, "batch_size", r->batch_size);
+    if (r->batch_size > 0) integer(e, "batch_size", r->batch_size);
+    else text(e, "batch_size", "auto");
+    integer(e, "max_gen_toks", r->max_gen_toks);
     raw(e, "batch_sizes", "[]");
     text(e, "device", r->device);
     if (r->limit > 0) integer(e, "limit", r->limit);

@@ -38,8 +38,11 @@ static mn_status heading(mn_buf *out, const mn_results *r, bool markdown) {
                          mn_result_or(r->architecture, "?")));
     MN_TRY(count_of(out, r->parameters));
     MN_TRY(mn_buf_printf(out, " parameters%s", end));
-    MN_TRY(mn_buf_printf(out, "device  %s, %s, batch size %lld%s", mn_result_or(r->device, "?"),
-                         mn_result_or(r->compute, "?"), (long long)r->batch_size, end));
+    MN_TRY(mn_buf_printf(out, "device  %s, %s, batch size ", mn_result_or(r->device, "?"),
+                         mn_result_or(r->compute, "?")));
+    if (r->batch_size > 0) MN_TRY(mn_buf_printf(out, "%lld", (long long)r->batch_size));
+    else MN_TRY(mn_buf_puts(out, "auto"));
+    MN_TRY(mn_buf_puts(out, end));
     MN_TRY(mn_buf_printf(out, "data    %s, manifest %.12s%s", mn_result_or(r->data_path, "?"),
                          mn_result_or(r->data_sha256, "?"), end));
     if (r->limit > 0)

@@ -66,7 +66,8 @@ typedef struct mn_results {
     uint64_t seed;                       /* of the bootstrap */
     int bootstrap_iters;                 /* 0: no intervals */
     mn_unparsed unparsed;
-    int64_t batch_size;
+    int64_t batch_size;   /* 0: auto */
+    int64_t max_gen_toks; /* of a generated answer */
     int64_t limit;  /* rows asked for, 0 for all */
     double date;    /* start, seconds since 1970; 0: mn_results_compute puts the present time */
     double seconds; /* the whole evaluation */
