@@ -68,7 +68,7 @@ typedef struct mn_results {
     mn_unparsed unparsed;
     int64_t batch_size;   /* 0: auto */
     int64_t max_gen_toks; /* of a generated answer */
-    int64_t limit;  /* rows asked for, 0 for all */
+    int64_t limit;        /* rows asked for, 0 for all */
     double date;    /* start, seconds since 1970; 0: mn_results_compute puts the present time */
     double seconds; /* the whole evaluation */
     mn_result_entry *entries;
