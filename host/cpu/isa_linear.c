@@ -37,8 +37,8 @@ static void finish(const mn_product *p, int64_t col, int64_t cols) {
 }
 
 static void dot_columns(const mn_product *p, int64_t col, int64_t cols, float *scratch) {
-    const char *w = p->w + (size_t)col * (size_t)p->k * mn_dtype_size(p->dtype);
-    MN_CPU(dot_panel)(scratch, cols, p->x, w, p->dtype, p->bf16, p->m, cols, p->k);
+    const char *w = p->b + (size_t)col * (size_t)p->k * mn_dtype_size(p->dtype);
+    MN_CPU(dot_panel)(scratch, cols, p->a, w, p->dtype, p->bf16, p->m, cols, p->k);
     for (int64_t r = 0; r < p->m; r++) {
         float *y = p->y + r * p->ldy + col;
         finish_row(scratch + r * cols, p->epilogue == MN_EPILOGUE_ADD ? y : NULL,
@@ -49,7 +49,7 @@ static void dot_columns(const mn_product *p, int64_t col, int64_t cols, float *s
 
 static mn_status bf16_columns(const mn_product *p, int64_t col, int64_t cols, uint16_t *scratch,
                               int thread) {
-    const char *w = p->w + (size_t)col * (size_t)p->k * mn_dtype_size(p->dtype);
+    const char *w = p->b + (size_t)col * (size_t)p->k * mn_dtype_size(p->dtype);
     const uint16_t *block = (const uint16_t *)(const void *)w;
     if (p->dtype != MN_BF16) {
         MN_CPU(to_bf16)(scratch, w, p->dtype, cols * p->k);
@@ -78,7 +78,7 @@ static mn_status bf16(const mn_product *p) {
              (long long)p->k);
 #pragma omp parallel for num_threads(p->s->threads) schedule(static)
     for (int64_t r = 0; r < p->m; r++)
-        MN_CPU(to_bf16)(input + r * p->k, p->x + r * p->k, MN_F32, p->k);
+        MN_CPU(to_bf16)(input + r * p->k, p->a + r * p->k, MN_F32, p->k);
     mn_error_record error = {.status = MN_OK};
 #pragma omp parallel for num_threads(p->s->threads) schedule(dynamic)
     for (int64_t col = 0; col < p->n; col += width) {
@@ -98,8 +98,12 @@ mn_status MN_CPU(linear_fwd)(mn_stream *s, float *y, int64_t ldy, const float *x
     mn_product p = {.s = s,
                     .y = y,
                     .ldy = ldy,
-                    .x = x,
-                    .w = w,
+                    .a = x,
+                    .a_row = k,
+                    .a_depth = 1,
+                    .b = w,
+                    .b_col = k,
+                    .b_depth = 1,
                     .dtype = dtype,
                     .bias = bias,
                     .epilogue = epilogue,
@@ -109,14 +113,14 @@ mn_status MN_CPU(linear_fwd)(mn_stream *s, float *y, int64_t ldy, const float *x
                     .k = k};
     const bool few = m <= DOT_ROWS;
     size_t need = 0;
-    if (p.bf16) need = (size_t)(m * k) * (few ? sizeof(float) : sizeof(uint16_t));
-    else if (!few) need = MN_CPU(gemm_bytes)(m, k);
+    if (!few) need = MN_CPU(gemm_bytes)(m, k);
+    else if (p.bf16) need = (size_t)(m * k) * sizeof(float);
     MN_CHECK(need <= s->input_bytes, MN_ERR_MEMORY, "inputs of %lld x %lld were not reserved",
              (long long)m, (long long)k);
-    if (p.bf16 && !few) return bf16(&p);
-    if (p.bf16) {
+    if (p.bf16 && !few && s->onednn) return bf16(&p);
+    if (p.bf16 && few) {
         MN_CPU(round_bf16)(s->input, x, m * k);
-        p.x = s->input;
+        p.a = s->input;
     }
     if (few) dot(&p);
     else MN_CPU(gemm)(&p);
