@@ -8,6 +8,7 @@
 #include "mneme/status.h"
 #include "mneme/tensor.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* A backend's own order of execution: threads and workspace on the CPU, a CUDA stream on a GPU. */
@@ -53,6 +54,14 @@ typedef struct mn_row_stat {
     float lse, best; /* log-sum-exp of the row, its largest value; NaN when the row has one */
     int32_t best_id; /* the lowest id that has the largest value */
 } mn_row_stat;
+
+/* One AdamW step (Loshchilov and Hutter 2019), as torch.optim.AdamW computes it:
+ *   g = grad_scale * grad;  param -= lr * decay * param;  m = b1 m + (1 - b1) g;
+ *   v = b2 v + (1 - b2) g^2;  param -= lr / correction1 * m / (sqrt(v / correction2) + eps)
+ * with correction1 = 1 - b1^t, correction2 = 1 - b2^t for step t = 1, 2 .. */
+typedef struct mn_adamw {
+    float lr, beta1, beta2, eps, decay, correction1, correction2, grad_scale;
+} mn_adamw;
 
 typedef struct mn_kernels {
 #define MN_KERNEL(name, params) mn_status(*name) params;

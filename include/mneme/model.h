@@ -57,6 +57,16 @@ mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device);
 /* Random weights of a shape, for benchmarks: matrices of `dtype`, about N(0, 0.02). */
 mn_status mn_model_random(mn_model **out, const mn_model_config *config, const char *name,
                           mn_dtype dtype, uint64_t seed, mn_device *device);
+/* What training the model itself needs (`method: full`): every tensor fp32 in the weights arena, to be
+ * written by the optimizer. Initial values of a new model as Hugging Face's configuration classes have them:
+ * matrices N(0, 0.02), biases 0, norms 1. */
+mn_status mn_model_init(mn_model **out, const mn_model_config *config, const char *name,
+                        uint64_t seed, mn_device *device);
+mn_status mn_model_trainable(mn_model **out, const mn_model *model); /* a copy in fp32 */
+mn_status mn_model_like(mn_model **out, const mn_model *model); /* the same shape in fp32, zeros */
+/* DIR/model.safetensors in `dtype` and DIR/config.json, which transformers reads; each is replaced
+ * atomically, the config last. */
+mn_status mn_model_save(const mn_model *model, const char *dir, mn_dtype dtype);
 void mn_model_close(mn_model **model);
 
 /* Rows of the binding table for one configuration, in file order. */
