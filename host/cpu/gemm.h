@@ -27,6 +27,9 @@ typedef struct mn_product {
 void MN_CPU(gemm)(const mn_product *p);
 size_t MN_CPU(gemm_bytes)(int64_t m, int64_t k);
 
+/* isa_tiles.c: products in bf16 whose a lies along the depth, by oneDNN. */
+mn_status MN_CPU(tiles)(const mn_product *p);
+
 /* isa_pack.c: operands as the inner loop of isa_gemm.c wants them. A unit is a number or, when `pairs`,
  * two neighbours along the depth as bf16, the earlier one in the low half; `rounded` rounds numbers to
  * bf16 and keeps them as fp32. Depths are in units; what lies behind the end is zero. */
