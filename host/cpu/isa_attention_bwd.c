@@ -243,9 +243,13 @@ static void query_tile(const tiles *t, const gradient *g, const key_tile *kt, in
 
 /* delta = <dout, out>, and dq = 0. */
 static void prepare(const gradient *g, const mn_attn_seq *seq, int64_t head) {
-    const int64_t dim = g->kv.head_dim;
+    const int64_t dim = g->kv.head_dim, ahead = AHEAD * g->heads * dim;
     for (int64_t i = 0; i < seq->q_len; i++) {
         const int64_t token = (seq->q_begin + i) * g->heads + head, at = token * dim;
+        if (i + AHEAD < seq->q_len) {
+            prefetch_rows(g->dout + at + ahead, 0, 1, dim);
+            prefetch_rows(g->out + at + ahead, 0, 1, dim);
+        }
         vf sum = v_set(0);
         for (int64_t d = 0; d < dim; d += VL)
             sum += load(g->dout + at + d, dim - d) * load(g->out + at + d, dim - d);

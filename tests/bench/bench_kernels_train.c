@@ -22,9 +22,17 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static float *numbers(int64_t n) {
-    float *x = aligned_alloc(64, ((size_t)n * sizeof *x + 63) / 64 * 64);
-    if (!x) exit(1);
+static void check(mn_status st) {
+    if (st == MN_OK) return;
+    fprintf(stderr, "%s\n", mn_error());
+    exit(1);
+}
+
+/* From the device, as tensors of a model are: large pages matter. Kept until the program ends. */
+static float *numbers(mn_device *dev, int64_t n) {
+    void *memory = NULL;
+    check(dev->alloc(dev, &memory, (size_t)n * sizeof(float)));
+    float *x = memory;
     for (int64_t i = 0; i < n; i++) x[i] = (float)((i * 2654435761u >> 7) % 1024) / 512 - 1;
     return x;
 }
@@ -43,10 +51,7 @@ static double best_time, start_time; /* of the case that runs */
         best_time = 1e9;                                                                           \
         for (int run_ = 0; run_ < (repeats); run_++) {                                             \
             start_time = now();                                                                    \
-            if ((call) != MN_OK) {                                                                 \
-                fprintf(stderr, "%s\n", mn_error());                                               \
-                exit(1);                                                                           \
-            }                                                                                      \
+            check(call);                                                                           \
             start_time = now() - start_time;                                                       \
             if (start_time < best_time) best_time = start_time;                                    \
         }                                                                                          \
@@ -59,7 +64,7 @@ static void report(const char *what, double work, const char *in) {
 /* Short readings: one of them meets no other program. */
 static void peak(void) {
     mn_peaks *peaks = NULL;
-    if (mn_peaks_open(&peaks, 1, 1 << 26, 0.002, 100) != MN_OK) exit(1);
+    check(mn_peaks_open(&peaks, 1, 1 << 26, 0.002, 100));
     printf("peak of one thread: %.1f GFLOP/s in registers, %.1f GB/s read\n",
            mn_peaks_read(peaks, MN_PEAK_F32) / 1e9, mn_peaks_read(peaks, MN_PEAK_READ) / 1e9);
     mn_peaks_close(&peaks);
@@ -68,8 +73,8 @@ static void peak(void) {
 static void attention(mn_device *dev, int64_t len) {
     const int64_t tokens = SEQS * len, n = tokens * WIDTH;
     const size_t bytes = dev->kv_bytes(tokens, HEADS, DIM);
-    mn_kv_layer kv = {.k = numbers((int64_t)(bytes / sizeof(float))),
-                      .v = numbers((int64_t)(bytes / sizeof(float))),
+    mn_kv_layer kv = {.k = numbers(dev, (int64_t)(bytes / sizeof(float))),
+                      .v = numbers(dev, (int64_t)(bytes / sizeof(float))),
                       .rows = tokens,
                       .kv_heads = HEADS,
                       .head_dim = DIM};
@@ -80,9 +85,9 @@ static void attention(mn_device *dev, int64_t len) {
                                 .own_begin = (int32_t)(i * len),
                                 .own_len = (int32_t)len};
     mn_tensor t[6];
-    for (int i = 0; i < 6; i++) t[i] = cube(numbers(n), tokens, HEADS, DIM);
-    mn_tensor lse = matrix(numbers(tokens * HEADS), tokens, HEADS);
-    mn_tensor delta = matrix(numbers(tokens * HEADS), tokens, HEADS);
+    for (int i = 0; i < 6; i++) t[i] = cube(numbers(dev, n), tokens, HEADS, DIM);
+    mn_tensor lse = matrix(numbers(dev, tokens * HEADS), tokens, HEADS);
+    mn_tensor delta = matrix(numbers(dev, tokens * HEADS), tokens, HEADS);
     const double pairs = SEQS * HEADS * (double)len * (double)(len + 1) / 2;
     char what[64];
     snprintf(what, sizeof what, "attention_fwd, %d x %lld, 16 heads of 64", SEQS, (long long)len);
@@ -92,32 +97,25 @@ static void attention(mn_device *dev, int64_t len) {
     BEST(15, mn_attention_bwd(dev, &t[2], &t[3], &t[4], &delta, &t[5], &t[0], &t[1], kv, &lse, seqs,
                               SEQS, 0.125f));
     report(what, pairs * DIM * 2 * 5, "GFLOP/s");
-    for (int i = 0; i < 6; i++) free(t[i].data);
-    free(lse.data);
-    free(delta.data);
-    free(kv.k);
-    free(kv.v);
 }
 
 static void loss(mn_device *dev) {
     const int64_t n = (int64_t)LOSS_ROWS * VOCAB;
-    mn_tensor logits = matrix(numbers(n), LOSS_ROWS, VOCAB);
-    mn_tensor out = mn_tensor_1d(numbers(LOSS_ROWS), MN_F32, LOSS_ROWS);
+    mn_tensor logits = matrix(numbers(dev, n), LOSS_ROWS, VOCAB);
+    mn_tensor out = mn_tensor_1d(numbers(dev, LOSS_ROWS), MN_F32, LOSS_ROWS);
     int32_t target[LOSS_ROWS];
     for (int i = 0; i < LOSS_ROWS; i++) target[i] = i * 7;
     const mn_tensor targets = mn_tensor_1d(target, MN_I32, LOSS_ROWS);
     BEST(9, mn_cross_entropy(dev, &out, &logits, &targets, 1));
     report("cross_entropy, 256 x 50304", (double)n * 8, "GB/s"); /* read once, written once */
-    free(logits.data);
-    free(out.data);
 }
 
 static void rows(mn_device *dev) {
     enum { T = 1024 };
     const int64_t n = (int64_t)T * WIDTH;
     mn_tensor t[5], w[5];
-    for (int i = 0; i < 5; i++) t[i] = matrix(numbers(n), T, WIDTH);
-    for (int i = 0; i < 5; i++) w[i] = mn_tensor_1d(numbers(WIDTH), MN_F32, WIDTH);
+    for (int i = 0; i < 5; i++) t[i] = matrix(numbers(dev, n), T, WIDTH);
+    for (int i = 0; i < 5; i++) w[i] = mn_tensor_1d(numbers(dev, WIDTH), MN_F32, WIDTH);
     mn_tensor gate = mn_tensor_1d(w[3].data, MN_F32, 1), dgate = mn_tensor_1d(w[4].data, MN_F32, 1);
     const double one = (double)n * 4;
     BEST(21, mn_layernorm_fwd(dev, &t[0], &t[1], &w[0], &w[1], 1e-5f));
@@ -151,10 +149,6 @@ static void rows(mn_device *dev) {
     for (int64_t i = 0; i < n; i++) ((float *)t[2].data)[i] = 0.5f;
     BEST(21, mn_adamw_step(dev, &t[0], &t[1], &t[2], &t[3], &step));
     report("adamw, 1 M", 7 * one, "GB/s");
-    for (int i = 0; i < 5; i++) {
-        free(t[i].data);
-        free(w[i].data);
-    }
 }
 
 int main(int argc, char **argv) {
