@@ -18,7 +18,8 @@ mn_status mn_block_attention(mn_session *s, int64_t layer, const mn_batch *batch
     MN_TRY(mn_rope_store_fwd(dev, &s->q, s->kv[layer], &s->qkv, &s->layout, &m->cos_table,
                              &m->sin_table, &s->positions, &s->rows));
     const float scale = 1.0f / sqrtf((float)m->config.head_dim);
-    return mn_attention_fwd(dev, &s->q, NULL, &s->q, s->kv[layer], s->seqs, batch->seq_count, scale);
+    return mn_attention_fwd(dev, &s->q, NULL, &s->q, s->kv[layer], s->seqs, batch->seq_count,
+                            scale);
 }
 
 /* Attention's output as the matrix (T, Hq D) that the output projection reads. */
