@@ -17,8 +17,8 @@ typedef struct bench {
 static void open_bench(bench *b) {
     mn_model_config c;
     MN_ASSERT_OK(mn_device_open(&b->device, "cpu", 2));
-    MN_ASSERT_OK(mn_model_config_load(
-        &c, mn_test_source("tests/golden/gradients/neox-parallel").text));
+    MN_ASSERT_OK(
+        mn_model_config_load(&c, mn_test_source("tests/golden/gradients/neox-parallel").text));
     MN_ASSERT_OK(mn_model_random(&b->model, &c, "made up", MN_F16, 1, b->device));
 }
 
@@ -56,8 +56,7 @@ static void test_blocks(void **state) {
         int64_t out[40];
         assert_int_equal(mn_memory_blocks(out, cases[i].layers, cases[i].from, cases[i].to),
                          cases[i].count);
-        for (int64_t j = 0; j < cases[i].count; j++)
-            assert_int_equal(out[j], cases[i].first + j);
+        for (int64_t j = 0; j < cases[i].count; j++) assert_int_equal(out[j], cases[i].first + j);
     }
 }
 
@@ -108,7 +107,9 @@ static void test_initial(void **state) {
                 check_orthogonal(x.tensor);
                 assert_memory_not_equal(x.tensor->data, z.tensor->data, mn_tensor_bytes(x.tensor));
             } else {
-                const float want = x.group == MN_PARAM_GATE ? 0.5f : strstr(x.name, "norm.weight") ? 1.0f : 0.0f;
+                const float want = x.group == MN_PARAM_GATE        ? 0.5f
+                                   : strstr(x.name, "norm.weight") ? 1.0f
+                                                                   : 0.0f;
                 for (int64_t e = 0; e < mn_tensor_count(x.tensor); e++)
                     assert_true(((const float *)x.tensor->data)[e] == want);
                 assert_true(first == want);
@@ -161,9 +162,12 @@ static void test_refused_options(void **state) {
         mn_memory_options o;
         const char *message;
     } cases[] = {
-        {{.name = "a", .blocks = far, .block_count = 2, .gate = 1}, "memory a: block 4, the model has 0 to 3"},
-        {{.name = "a", .blocks = falling, .block_count = 2, .gate = 1}, "block 1 stands behind block 2"},
-        {{.name = "a", .blocks = twice, .block_count = 2, .gate = 1}, "block 1 stands behind block 1"},
+        {{.name = "a", .blocks = far, .block_count = 2, .gate = 1},
+         "memory a: block 4, the model has 0 to 3"},
+        {{.name = "a", .blocks = falling, .block_count = 2, .gate = 1},
+         "block 1 stands behind block 2"},
+        {{.name = "a", .blocks = twice, .block_count = 2, .gate = 1},
+         "block 1 stands behind block 1"},
         {{.name = "a", .from = 0.8, .to = 0.7, .gate = 1}, "location [0.8, 0.7)"},
         {{.name = "a", .from = 0.7, .to = 1.5, .gate = 1}, "location [0.7, 1.5)"},
         {{.name = "a", .from = 0.7, .to = 0.8, .gate = 1, .hidden = -1}, "hidden size -1"},
@@ -306,8 +310,8 @@ static void test_bad_configs(void **state) {
          MN_ERR_DATA},
         {HEAD ", \"gate\": \"scalar\", \"hidden\": 6, \"blocks\": []}",
          "$.blocks: expected at least one block", MN_ERR_DATA},
-        {HEAD ", \"gate\": \"scalar\", \"hidden\": 6, \"blocks\": [4]}", "$.blocks[0]: expected 0 to 3",
-         MN_ERR_DATA},
+        {HEAD ", \"gate\": \"scalar\", \"hidden\": 6, \"blocks\": [4]}",
+         "$.blocks[0]: expected 0 to 3", MN_ERR_DATA},
         {HEAD ", \"gate\": \"scalar\", \"hidden\": 6, \"blocks\": [2, 1]}",
          "$.blocks[1]: expected rising blocks, found 1 behind 2", MN_ERR_DATA},
     };
@@ -398,10 +402,10 @@ static void test_bad_weights(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks),          cmocka_unit_test(test_initial),
-        cmocka_unit_test(test_distribution),    cmocka_unit_test(test_refused_options),
-        cmocka_unit_test(test_forward),         cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_bad_configs),     cmocka_unit_test(test_bad_weights),
+        cmocka_unit_test(test_blocks),       cmocka_unit_test(test_initial),
+        cmocka_unit_test(test_distribution), cmocka_unit_test(test_refused_options),
+        cmocka_unit_test(test_forward),      cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_bad_configs),  cmocka_unit_test(test_bad_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,8 +148,8 @@ static void test_save(void **state) {
         float *want = logits_of(stored);
         for (int from = 0; from < 3; from++) {
             /* as opened; from fp32 in the stored type; from fp32 in fp32 */
-            MN_ASSERT_OK(mn_model_save(from == 0 ? stored : copy, dir.text,
-                                       from == 2 ? MN_F32 : dtypes[k]));
+            MN_ASSERT_OK(
+                mn_model_save(from == 0 ? stored : copy, dir.text, from == 2 ? MN_F32 : dtypes[k]));
             MN_ASSERT_OK(mn_model_open(&back, dir.text, device));
             assert_memory_equal(&back->config.dim, &stored->config.dim,
                                 sizeof back->config.dim * 9); /* dim .. max_positions */
@@ -205,8 +205,8 @@ static void test_rotary_share(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_init), cmocka_unit_test(test_trainable),
-                                       cmocka_unit_test(test_save),
-                                       cmocka_unit_test(test_rotary_share)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_init), cmocka_unit_test(test_trainable), cmocka_unit_test(test_save),
+        cmocka_unit_test(test_rotary_share)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
