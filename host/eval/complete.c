@@ -23,10 +23,10 @@ typedef struct work {
     const mn_complete_hooks *hooks;
     mn_completion *answers;
     track *trunks, *prompts,
-        *branches;      /* branches: MN_MAX_CANDIDATES per item, most of them empty */
-    draft *drafts;      /* [variants][items] */
-    int64_t *valid;     /* own tokens of the prompt and the common part that the cache still holds */
-    int64_t *requests;  /* of the batch, for the hooks */
+        *branches;     /* branches: MN_MAX_CANDIDATES per item, most of them empty */
+    draft *drafts;     /* [variants][items] */
+    int64_t *valid;    /* own tokens of the prompt and the common part that the cache still holds */
+    int64_t *requests; /* of the batch, for the hooks */
     int64_t trunk_rows; /* cache rows of the open trunks */
     int64_t max_items, max_groups;
 } work;
@@ -199,8 +199,8 @@ static mn_status follow_draft(work *w, int64_t variant, int64_t request, int64_t
         int64_t i = 0;
         while (d->goes_on && i < (int64_t)branches[c].tokens.len &&
                generated->data[d->matched + i] == rest[i]) {
-            MN_TRY(accept(w, variant, request, branches[c].best.data[i * v + variant],
-                          &d->goes_on));
+            MN_TRY(
+                accept(w, variant, request, branches[c].best.data[i * v + variant], &d->goes_on));
             i++;
         }
         if (i > 0) break;
@@ -267,8 +267,8 @@ static mn_status decode(work *w, const plan_batch *b, int64_t variant) {
         for (int64_t i = 0; i < b->item_count; i++) {
             const int64_t request = w->plan->items[b->first_item + i].request;
             if (!drafts[i].goes_on) continue;
-            MN_TRY(accept(w, variant, request, w->prompts[i].best.data[variant],
-                          &drafts[i].goes_on));
+            MN_TRY(
+                accept(w, variant, request, w->prompts[i].best.data[variant], &drafts[i].goes_on));
             active -= !drafts[i].goes_on;
         }
     }

@@ -41,9 +41,8 @@ mn_status mn_effect_check(const mn_evaluation *e, const int64_t *prompts, int64_
 static mn_status audit_variant(const mn_evaluation *e, int64_t v, mn_effect *out,
                                mn_effect_memory *memories) {
     const eval_variant *variant = &e->variants[v];
-    *out = (mn_effect){.variant = variant->name,
-                       .memories = memories,
-                       .memory_count = variant->memory->count};
+    *out = (mn_effect){
+        .variant = variant->name, .memories = memories, .memory_count = variant->memory->count};
     for (int64_t m = 0; m < variant->memory->count; m++) {
         sums s = {0};
         for (int64_t i = 0; i < e->count; i++) add(&s, mn_eval_completion(e, v, i), m);

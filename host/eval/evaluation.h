@@ -34,7 +34,8 @@ struct mn_evaluation {
     int64_t count;
     eval_prompt *prompts; /* [count], by page, shots, row */
     mn_request *requests;
-    eval_variant *variants; /* [variant_count] of the pass; those from first_variant on are reported: */
+    eval_variant
+        *variants; /* [variant_count] of the pass; those from first_variant on are reported: */
     const mn_memory **memories;           /* the same for the session */
     int64_t variant_count, first_variant; /* the base comes first, be it for the audit alone */
     mn_completion *answers;               /* [variant_count][count] */
@@ -59,8 +60,7 @@ static inline mn_completion *mn_eval_completion(const mn_evaluation *e, int64_t 
     return &e->answers[variant * e->count + prompt];
 }
 
-static inline eval_answer *mn_eval_answer(const mn_evaluation *e, int64_t variant,
-                                          int64_t prompt) {
+static inline eval_answer *mn_eval_answer(const mn_evaluation *e, int64_t variant, int64_t prompt) {
     return &e->read[variant * e->count + prompt];
 }
 

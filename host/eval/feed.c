@@ -158,8 +158,9 @@ static mn_status read_best(feed *f, const chunk *c) {
         MN_TRY(mn_sample(dev, &ids, &c->logits, &u, f->temperature));
     }
     for (int64_t r = 0; r < c->rows; r++)
-        c->wanted[r].of->best.data[c->wanted[r].slot + c->variant] =
-            f->temperature > 0 ? f->sampled[r] : f->stats[r].best_id;
+        c->wanted[r].of->best.data[c->wanted[r].slot + c->variant] = f->temperature > 0
+                                                                         ? f->sampled[r]
+                                                                         : f->stats[r].best_id;
     return MN_OK;
 }
 
@@ -262,8 +263,8 @@ static mn_status run_pass(feed *f, const mn_batch *b) {
         if (f->audit) note_changes(f, v, b->output_count);
     }
     for (int64_t first = 0; first < b->output_count; first += most)
-        MN_TRY(read_chunk(f, first,
-                          b->output_count - first < most ? b->output_count - first : most));
+        MN_TRY(
+            read_chunk(f, first, b->output_count - first < most ? b->output_count - first : most));
     return MN_OK;
 }
 

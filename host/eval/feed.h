@@ -21,10 +21,10 @@ typedef struct track {
     int32_t own_row;  /* cache row of own token 0 */
     int32_t position; /* of own token 0 in its sequence */
     int32_t shared_begin[MN_SHARED_SPANS], shared_len[MN_SHARED_SPANS];
-    int64_t want_from;    /* outputs are wanted from this own token on */
+    int64_t want_from; /* outputs are wanted from this own token on */
     mn_ids best; /* [wanted][variants] the likeliest (or sampled) next token behind each, owned */
     mn_completion *answers; /* the first variant's; the others' lie feed.stride behind each other */
-    feed_target *targets; /* owned, by rising `at` */
+    feed_target *targets;   /* owned, by rising `at` */
     int64_t target_count, target_done;
     size_t target_cap;
     uint64_t stream; /* of the random numbers, when sampling */

@@ -93,12 +93,11 @@ static mn_status make_header(mn_buf *out, const mn_evaluation *e) {
                           files.data ? files.data : "", e->fever->sha256));
     for (int i = 0; i < o->shots_count; i++)
         MN_GOTO(mn_buf_printf(out, "%s%d", i ? ", " : "", o->shots[i]));
-    MN_GOTO(
-        mn_buf_printf(out,
-                      "], \"generate\": %d, \"choice\": %d, \"limit\": %lld, \"batch_size\": "
-                      "%lld, \"max_gen_toks\": %lld, \"share_prefixes\": %d, \"compute\": %d",
-                      o->generate, o->choice, (long long)o->limit, (long long)o->batch_size,
-                      (long long)o->max_gen_toks, o->share_prefixes, (int)o->compute));
+    MN_GOTO(mn_buf_printf(out,
+                          "], \"generate\": %d, \"choice\": %d, \"limit\": %lld, \"batch_size\": "
+                          "%lld, \"max_gen_toks\": %lld, \"share_prefixes\": %d, \"compute\": %d",
+                          o->generate, o->choice, (long long)o->limit, (long long)o->batch_size,
+                          (long long)o->max_gen_toks, o->share_prefixes, (int)o->compute));
     MN_GOTO(append_variants(out, e));
     MN_GOTO(mn_buf_puts(out, "}\n"));
 done:

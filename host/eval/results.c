@@ -81,7 +81,8 @@ static int64_t reference_of(const mn_results *results, int64_t this, int64_t nam
     int64_t found = named;
     for (int64_t i = 0; found < 0 && i < (int64_t)results->count; i++) {
         const mn_result_entry *e = &results->entries[i];
-        if (same_variant(e, first) && e->scoring == own->scoring && (leads || e->shots == own->shots))
+        if (same_variant(e, first) && e->scoring == own->scoring &&
+            (leads || e->shots == own->shots))
             found = i;
     }
     return found == this ? -1 : found;

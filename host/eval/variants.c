@@ -14,8 +14,8 @@ static mn_status check_name(const mn_evaluation *e, int64_t variant) {
     MN_CHECK(strcmp(name, MN_BASE_VARIANT) != 0, MN_ERR_USAGE,
              "a memory cannot be called %s: that is the base", name);
     for (int64_t v = 1; v < variant; v++)
-        MN_CHECK(strcmp(name, e->variants[v].name) != 0, MN_ERR_USAGE,
-                 "two memories are called %s", name);
+        MN_CHECK(strcmp(name, e->variants[v].name) != 0, MN_ERR_USAGE, "two memories are called %s",
+                 name);
     return MN_OK;
 }
 

@@ -20,10 +20,10 @@ struct mn_session {
     mn_tensor h;       /* a norm's output (T, C) */
     mn_tensor qkv, q;  /* fused projection (T, ld); queries, then attention's output (T, Hq, D) */
     mn_tensor ffn, up; /* inner activations (T, F); up only for Llama */
-    mn_tensor inner, down;       /* of a memory (T, H), (T, C) */
-    mn_tensor norm_h, norm_d;    /* (outputs), for the audit */
-    mn_tensor out;               /* hidden states of the outputs, (outputs, C) of each variant */
-    mn_tensor logits[2];         /* (max_logits, V); the second one for a base among others */
+    mn_tensor inner, down;    /* of a memory (T, H), (T, C) */
+    mn_tensor norm_h, norm_d; /* (outputs), for the audit */
+    mn_tensor out;            /* hidden states of the outputs, (outputs, C) of each variant */
+    mn_tensor logits[2];      /* (max_logits, V); the second one for a base among others */
     mn_tensor ids, positions, rows, outputs; /* i32 */
     mn_attn_seq *seqs;
     mn_qkv_layout layout;

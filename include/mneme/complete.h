@@ -41,8 +41,8 @@ typedef struct mn_completion {
 typedef struct mn_plan_options {
     int64_t batch_size; /* requests per batch; 0: as many as make full matrix products */
     bool share_prefixes;
-    int64_t max_tokens; /* tokens per forward pass; 0: a good default */
-    int64_t kv_bytes;   /* memory for the cache; 0: 2 GiB or what one request needs */
+    int64_t max_tokens;               /* tokens per forward pass; 0: a good default */
+    int64_t kv_bytes;                 /* memory for the cache; 0: 2 GiB or what one request needs */
     const mn_memory *const *variants; /* as in mn_session_options; the list outlives the plan */
     int64_t variant_count;
 } mn_plan_options;

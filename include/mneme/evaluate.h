@@ -33,7 +33,7 @@ typedef struct mn_eval_options {
     const mn_memory *const *memories; /* [memory_count]; they outlive the evaluation */
     int64_t memory_count;
     const char *const *names; /* of the memories in tables and files; NULL: their own */
-    bool no_base;             /* only the memories; the base is needed for the first batch's audit */
+    bool no_base; /* only the memories; the base is needed for the first batch's audit */
 } mn_eval_options;
 
 typedef struct mn_evaluation mn_evaluation;

@@ -65,7 +65,8 @@ mn_status mn_session_logits(mn_session *session, int64_t first, int64_t count,
                             mn_tensor *logits); /* of the first variant */
 
 int64_t mn_session_variants(const mn_session *session);
-const mn_memory *mn_session_variant(const mn_session *session, int64_t variant); /* NULL: the base */
+const mn_memory *mn_session_variant(const mn_session *session,
+                                    int64_t variant); /* NULL: the base */
 
 /* With `audit`: |delta h| / |h| at each output of the last top behind memory `index` (by rising block)
  * of its variant, Euclidean norms of what the memory adds and of what it adds to. Host memory
