@@ -31,6 +31,9 @@ struct mn_session {
     double *change; /* (memories, outputs), host */
 };
 
+/* Where q, k and v stand in a row of the fused projection. */
+mn_qkv_layout mn_qkv_layout_of(const mn_model_config *config);
+
 /* ---- variants.c ---- */
 
 mn_status mn_variants_open(mn_session *s);    /* after the model and the limits are there */
