@@ -20,8 +20,9 @@ static const char *const unparsed_rules[] = {"wrong", "class", "nei", "drop", NU
 
 static const mn_option rows[] = {
     MN_OPT_PATH(eval_options, model, "DIR", mn_required, "a Hugging Face model folder"),
-    MN_OPT_STRING(eval_options, adapter, "DIR,DIR..", NULL,
-                  "adapter folders: each is evaluated beside the model without one, in the same pass"),
+    MN_OPT_STRING(
+        eval_options, adapter, "DIR,DIR..", NULL,
+        "adapter folders: each is evaluated beside the model without one, in the same pass"),
     MN_OPT_FLAG(eval_options, no_base, "false", "only the adapters"),
     MN_OPT_PATH(eval_options, data, "DIR", mn_required, "a folder that mneme prepare has written"),
     MN_OPT_I64_LIST(eval_options, num_fewshot, "0,1,2,3,4,5", 0, MN_MAX_SHOTS,
@@ -106,9 +107,10 @@ static const mn_command command = {
         "same command goes on where it stopped.",
     .rows = rows,
     .row_count = sizeof rows / sizeof *rows,
-    .examples = {"mneme eval --model pythia-410m --data prepared --num_fewshot 0,1,5",
-                 "mneme eval --model llama-2-7b --data prepared --compute bf16 --limit 200",
-                 "mneme eval --model pythia-410m --data prepared --num_fewshot 1 --adapter doc,temp"},
+    .examples =
+        {"mneme eval --model pythia-410m --data prepared --num_fewshot 0,1,5",
+         "mneme eval --model llama-2-7b --data prepared --compute bf16 --limit 200",
+         "mneme eval --model pythia-410m --data prepared --num_fewshot 1 --adapter doc,temp"},
     .run = run,
 };
 
