@@ -7,7 +7,7 @@
 
 #define MN_TESTED_ATTENTION(T) T(attention_fwd)
 #define MN_TESTED_LINEAR(T) T(linear_fwd)
-#define MN_TESTED_LOGITS(T) T(row_stats) T(logprob_gather) T(sample)
+#define MN_TESTED_LOGITS(T) T(row_stats) T(logprob_gather) T(sample) T(row_difference)
 #define MN_TESTED_ROPE(T) T(rope_store_fwd)
 #define MN_TESTED_ROWS(T)                                                                          \
     T(embed_fwd) T(gather_fwd) T(layernorm_fwd) T(rmsnorm_fwd) T(swiglu_fwd) T(count_nonfinite)
@@ -25,8 +25,10 @@
     MN_TESTED_ATTENTION(T)                                                                         \
     MN_TESTED_LINEAR(T)                                                                            \
     MN_TESTED_LOGITS(T)                                                                            \
-    MN_TESTED_ROPE(T) MN_TESTED_ROWS(T) MN_TESTED_BWD_ATTENTION(T) MN_TESTED_BWD_LINEAR(T)         \
-        MN_TESTED_BWD_ROWS(T) MN_TESTED_LOSS(T) MN_TESTED_MAP(T)
+    MN_TESTED_ROPE(T)                                                                              \
+    MN_TESTED_ROWS(T)                                                                              \
+    MN_TESTED_BWD_ATTENTION(T)                                                                     \
+    MN_TESTED_BWD_LINEAR(T) MN_TESTED_BWD_ROWS(T) MN_TESTED_LOSS(T) MN_TESTED_MAP(T)
 
 #define MN_TEST_ROW(name) cmocka_unit_test(test_##name),
 
