@@ -60,7 +60,9 @@ static mn_status help_text(mn_buf *out, const mn_command *command) {
 static mn_status print_help(const mn_command *command, mn_help form) {
     mn_buf text = {0};
     mn_status st = MN_OK;
-    if (form == MN_HELP_TEXT) {
+    if (form == MN_HELP_VERSION) {
+        MN_GOTO(mn_version_text(&text));
+    } else if (form == MN_HELP_TEXT) {
         MN_GOTO(help_text(&text, command));
     } else {
         MN_GOTO(mn_buf_printf(&text, "## mneme %s\n\n%s\n\n", command->name, command->about));
@@ -77,7 +79,7 @@ mn_status mn_common_markdown(mn_buf *out) {
     MN_TRY(mn_buf_puts(out, "## Options of every command\n\n"));
     MN_TRY(mn_options_markdown(out, common_rows, COMMON_ROWS));
     return mn_buf_puts(out, "\nOn the command line also `--config FILE` (JSON with these keys), "
-                            "`--set KEY=VALUE` and `--help`.\n");
+                            "`--set KEY=VALUE`, `--help` and `--version`.\n");
 }
 
 mn_status mn_command_main(const mn_command *command, void *options, int argc, char **argv) {
@@ -92,6 +94,7 @@ mn_status mn_command_main(const mn_command *command, void *options, int argc, ch
         st = print_help(command, mn_options_help(parsed));
         goto done;
     }
+    MN_GOTO(mn_device_check(cli.common.device)); /* also where none is opened */
     mn_log_set_level((mn_log_level)cli.common.log_level);
     cli.options = parsed;
     st = command->run(&cli, options);

@@ -1,6 +1,8 @@
 /* file.c - mapped reading, folders, paths, SHA-256. Atomic replacement is in writer.c. */
 #include "mneme/file.h"
 
+#include "mneme/signals.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
@@ -116,7 +118,10 @@ mn_status mn_sha256_file(char hex[MN_SHA256_HEX], const char *path) {
         goto done;
     }
     size_t got;
-    while ((got = fread(chunk, 1, CHUNK, file)) > 0) EVP_DigestUpdate(hash, chunk, got);
+    while ((got = fread(chunk, 1, CHUNK, file)) > 0) {
+        MN_CHECK_GOTO(!mn_stop_requested(), MN_STOPPED, "stopped on request");
+        EVP_DigestUpdate(hash, chunk, got);
+    }
     if (ferror(file)) {
         st = mn_fail_errno(path);
         goto done;
