@@ -106,9 +106,10 @@ static void test_keys(void **state) {
                        "\"rms_norm_eps\": 1e-5, \"rope_scaling\": {\"rope_type\": \"default\"}}"));
     assert_true(c.kv_heads == 2 && c.head_dim == 20 && c.rope_base == 1e6 && c.norm_eps == 1e-5f);
     /* As transformers 5 writes it: one object, which wins over the older keys. */
-    MN_ASSERT_OK(parse(&c, NEOX ", \"rotary_pct\": 1, \"rotary_emb_base\": 500, \"rope_parameters\":"
-                                "{\"rope_type\": \"default\", \"rope_theta\": 700,"
-                                " \"partial_rotary_factor\": 0.5}}"));
+    MN_ASSERT_OK(parse(&c,
+                       NEOX ", \"rotary_pct\": 1, \"rotary_emb_base\": 500, \"rope_parameters\":"
+                            "{\"rope_type\": \"default\", \"rope_theta\": 700,"
+                            " \"partial_rotary_factor\": 0.5}}"));
     assert_true(c.rotary_dims == 8 && c.rope_base == 700);
     MN_ASSERT_OK(parse(&c, NEOX ", \"rotary_pct\": 1, \"rope_parameters\": {}}"));
     assert_true(c.rotary_dims == 16 && c.rope_base == 10000);

@@ -247,8 +247,7 @@ static mn_status look_at_tokenizer(mn_inspection *in) {
     in->tokenizer_size = mn_tokenizer_size(tokenizer);
     in->tokenizer_bos = mn_tokenizer_bos(tokenizer);
     in->tokenizer_eos = mn_tokenizer_eos(tokenizer);
-    if (in->has_config)
-        st = note_failure(in, mn_loaded_fits(tokenizer, &in->config, in->path));
+    if (in->has_config) st = note_failure(in, mn_loaded_fits(tokenizer, &in->config, in->path));
 done:
     mn_tokenizer_close(&tokenizer);
     mn_buf_free(&path);

@@ -29,7 +29,7 @@ typedef enum mn_option_type {
     MN_OPTION_CHOICE,      /* int or an enum without negative values: index into choices */
     MN_OPTION_I64_LIST,    /* mn_option_list, each item once, in the order given */
     MN_OPTION_CHOICE_LIST, /* mn_option_list of indices into choices */
-    MN_OPTION_CONFIG,      /* the parser's own: --config, --set, --help and --version have no field */
+    MN_OPTION_CONFIG, /* the parser's own: --config, --set, --help and --version have no field */
     MN_OPTION_SET,
     MN_OPTION_HELP
 } mn_option_type;
