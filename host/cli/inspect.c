@@ -2,8 +2,8 @@
  * model would stop at the first. */
 #include "cli/inspect.h"
 
-#include "cli/loaded.h"
 #include "io/shards.h"
+#include "mneme/tokenizer.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -247,7 +247,8 @@ static mn_status look_at_tokenizer(mn_inspection *in) {
     in->tokenizer_size = mn_tokenizer_size(tokenizer);
     in->tokenizer_bos = mn_tokenizer_bos(tokenizer);
     in->tokenizer_eos = mn_tokenizer_eos(tokenizer);
-    if (in->has_config) st = note_failure(in, mn_loaded_fits(tokenizer, &in->config, in->path));
+    if (in->has_config)
+        st = note_failure(in, mn_model_fits_tokens(&in->config, in->tokenizer_size, in->path));
 done:
     mn_tokenizer_close(&tokenizer);
     mn_buf_free(&path);

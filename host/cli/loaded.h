@@ -16,10 +16,6 @@ typedef struct mn_loaded {
 mn_status mn_loaded_open(mn_loaded *out, const mn_cli *cli, const char *dir);
 void mn_loaded_close(mn_loaded *loaded); /* safe twice */
 
-/* Fails when the tokenizer of a folder knows ids that the model does not. */
-mn_status mn_loaded_fits(const mn_tokenizer *tokenizer, const mn_model_config *config,
-                         const char *dir);
-
 /* Plans, opens a session and answers requests: what score and generate have in common. */
 mn_status mn_loaded_complete(mn_loaded *loaded, const mn_request *requests, int64_t count,
                              const mn_plan_options *plan, mn_compute compute,

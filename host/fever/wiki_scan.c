@@ -147,7 +147,7 @@ static mn_status do_task(scan *s, int64_t index, mn_zip_reader **reader) {
     switch (task->kind) {
     case MN_TASK_HASH: {
         mn_wiki_input *input = &s->source->inputs[task->input];
-        return mn_sha256_file(input->sha256, input->path);
+        return mn_sha256_large(input->sha256, input->path);
     }
     case MN_TASK_RANGE: return read_range(s, index);
     case MN_TASK_ENTRY: return read_entry(s, index, reader);

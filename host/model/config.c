@@ -150,6 +150,13 @@ mn_status mn_model_config_parse(mn_model_config *out, const mn_json *doc) {
     return MN_OK;
 }
 
+mn_status mn_model_fits_tokens(const mn_model_config *config, int64_t tokens, const char *name) {
+    MN_CHECK(tokens <= config->vocab, MN_ERR_DATA,
+             "%s: the tokenizer has %lld tokens, the model %lld: they do not belong together", name,
+             (long long)tokens, (long long)config->vocab);
+    return MN_OK;
+}
+
 mn_status mn_model_config_load(mn_model_config *out, const char *dir) {
     mn_buf path = {0};
     mn_json *doc = NULL;
