@@ -40,5 +40,12 @@ printf '#define DNNL_VERSION_%s %d\n' MAJOR 1 MINOR 7 PATCH 0 >"$work/old/oneapi
 refused "with oneDNN 1" "mneme needs oneDNN 2 or 3, found '1.7.0' (package libdnnl-dev) in $work/old" \
     -DMNEME_dnnl_INCLUDE="$work/old"
 
+# A compiler that says it is older than it is.
+# shellcheck disable=SC2016
+printf '#!/bin/sh\nexec gcc -U__GNUC__ -D__GNUC__=11 "$@"\n' >"$work/old/gcc"
+chmod +x "$work/old/gcc"
+cc=$work/old/gcc
+refused "with gcc 11" "mneme needs gcc 12 or clang 14, or later ones; this is GNU 11."
+
 echo "1..$tests"
 [ $failures = 0 ]
