@@ -60,9 +60,7 @@ static mn_status help_text(mn_buf *out, const mn_command *command) {
 static mn_status print_help(const mn_command *command, mn_help form) {
     mn_buf text = {0};
     mn_status st = MN_OK;
-    if (form == MN_HELP_VERSION) {
-        MN_GOTO(mn_version_text(&text));
-    } else if (form == MN_HELP_TEXT) {
+    if (form == MN_HELP_TEXT) {
         MN_GOTO(help_text(&text, command));
     } else {
         MN_GOTO(mn_buf_printf(&text, "## mneme %s\n\n%s\n\n", command->name, command->about));
@@ -84,6 +82,7 @@ mn_status mn_common_markdown(mn_buf *out) {
 
 mn_status mn_command_main(const mn_command *command, void *options, int argc, char **argv) {
     mn_status st = MN_OK;
+    mn_buf version = {0};
     mn_cli cli = {0};
     mn_options *parsed = NULL;
     const mn_option_group groups[] = {{command->rows, command->row_count, options},
@@ -91,7 +90,9 @@ mn_status mn_command_main(const mn_command *command, void *options, int argc, ch
     MN_GOTO(mn_options_open(&parsed, groups, 2));
     MN_GOTO(mn_options_parse(parsed, argc, argv));
     if (mn_options_help(parsed) != MN_HELP_NONE) {
-        st = print_help(command, mn_options_help(parsed));
+        const mn_help form = mn_options_help(parsed);
+        st = form == MN_HELP_VERSION ? mn_version_text(&version) : print_help(command, form);
+        if (st == MN_OK) st = mn_print(&version);
         goto done;
     }
     MN_GOTO(mn_device_check(cli.common.device)); /* also where none is opened */
@@ -99,6 +100,7 @@ mn_status mn_command_main(const mn_command *command, void *options, int argc, ch
     cli.options = parsed;
     st = command->run(&cli, options);
 done:
+    mn_buf_free(&version);
     mn_options_close(&parsed);
     return st;
 }

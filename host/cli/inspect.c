@@ -187,14 +187,13 @@ static mn_status add_missing(mn_inspection *in, const mn_binding_row *row) {
                     mn_shape_text(shape, sizeof shape, row->shape, row->ndim));
 }
 
-static void add_memory(mn_inspection *in, const mn_tensor *t, const mn_device *device) {
-    if (mn_model_in_place(device, t)) in->mapped_bytes += (int64_t)mn_tensor_bytes(t);
+static void add_memory(mn_inspection *in, const mn_tensor *t) {
+    if (mn_model_in_place(in->device, t)) in->mapped_bytes += (int64_t)mn_tensor_bytes(t);
     else if (t->ndim == 2) in->converted_bytes += (int64_t)mn_tensor_bytes(t);
     else in->converted_bytes += mn_tensor_count(t) * (int64_t)sizeof(float);
 }
 
-static mn_status check_weights(mn_inspection *in, const broken_shards *broken,
-                               const mn_device *device) {
+static mn_status check_weights(mn_inspection *in, const broken_shards *broken) {
     const mn_model_config *c = &in->config;
     int64_t unread = 0;
     for (size_t i = 0; i < in->tensor_count; i++) {
@@ -212,7 +211,7 @@ static mn_status check_weights(mn_inspection *in, const broken_shards *broken,
         if (!found) continue;
         found->use = MN_USE_WEIGHT;
         MN_TRY(note_failure(in, mn_binding_check(&row, found->stored)));
-        add_memory(in, &found->stored->view, device);
+        add_memory(in, &found->stored->view);
     }
     if (unread > 0)
         MN_TRY(add_line(&in->notes, "%lld tensors of the model lie in files that cannot be read",
@@ -266,14 +265,14 @@ static mn_status look_at_folder(mn_inspection *in, const broken_shards *broken, 
     const mn_model_config *c = &in->config;
     const size_t block = device->kv_bytes(16, c->kv_heads, c->head_dim); /* of K or of V */
     in->kv_bytes = 2 * c->layers * (int64_t)(block / 16);
-    return in->checkpoint_count > 0 ? check_weights(in, broken, device) : MN_OK;
+    return in->checkpoint_count > 0 ? check_weights(in, broken) : MN_OK;
 }
 
 mn_status mn_inspect(mn_inspection *out, const char *path, mn_device *device) {
     broken_shards broken = {0};
     struct stat info;
     mn_status st = MN_OK;
-    *out = (mn_inspection){.path = path};
+    *out = (mn_inspection){.path = path, .device = device};
     if (stat(path, &info) != 0) return mn_fail_errno(path);
     out->single_file = !S_ISDIR(info.st_mode);
     MN_GOTO(open_files(out, &broken));

@@ -132,20 +132,6 @@ bool mn_binding_is_tied_output(const mn_model_config *c, const char *name) {
            (strcmp(name, "embed_out.weight") == 0 || strcmp(name, "lm_head.weight") == 0);
 }
 
-mn_status mn_binding_check(const mn_binding_row *want, const mn_stored *s) {
-    char found[96], expected[64];
-    const mn_tensor *t = &s->view;
-    MN_CHECK(t->ndim == want->ndim && t->shape[0] == want->shape[0] &&
-                 (t->ndim < 2 || t->shape[1] == want->shape[1]),
-             MN_ERR_DATA, "%s: tensor %s has shape %s, config.json needs %s", s->file, want->name,
-             mn_shape_text(found, sizeof found, t->shape, t->ndim),
-             mn_shape_text(expected, sizeof expected, want->shape, want->ndim));
-    MN_CHECK(t->dtype == MN_F32 || t->dtype == MN_F16 || t->dtype == MN_BF16, MN_ERR_DATA,
-             "%s: tensor %s is %s, F16, BF16 or F32 expected", s->file, want->name,
-             mn_dtype_name(t->dtype));
-    return MN_OK;
-}
-
 int64_t mn_model_parameters(const mn_model_config *c) {
     int64_t total = 0;
     for (int64_t i = 0; i < mn_binding_count(c); i++) {

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool is_float(mn_dtype t) { return t == MN_F32 || t == MN_F16 || t == MN_BF16; }
+
 static float element(const mn_tensor *t, int64_t i) {
     const unsigned char *at = (const unsigned char *)t->data + (size_t)i * mn_dtype_size(t->dtype);
     float f;
@@ -21,7 +23,7 @@ static float element(const mn_tensor *t, int64_t i) {
     return t->dtype == MN_F16 ? mn_f16_to_f32(h) : mn_bf16_to_f32(h);
 }
 
-/* Finds a row's tensor in the checkpoint and checks it. */
+/* Finds a row's tensor in the checkpoint and compares shape and type. */
 static mn_status find(const mn_stored **out, const mn_checkpoint *checkpoint, const char *dir,
                       const mn_binding_row *row) {
     char expected[64];
@@ -31,6 +33,19 @@ static mn_status find(const mn_stored **out, const mn_checkpoint *checkpoint, co
         return MN_ERR_UNSUPPORTED; /* it is there, in a type that nobody here reads */
     return mn_fail(MN_ERR_DATA, "%s: tensor %s %s is missing", dir, row->name,
                    mn_shape_text(expected, sizeof expected, row->shape, row->ndim));
+}
+
+mn_status mn_binding_check(const mn_binding_row *row, const mn_stored *s) {
+    char found[96], expected[64];
+    const mn_tensor *t = &s->view;
+    MN_CHECK(t->ndim == row->ndim && t->shape[0] == row->shape[0] &&
+                 (t->ndim < 2 || t->shape[1] == row->shape[1]),
+             MN_ERR_DATA, "%s: tensor %s has shape %s, config.json needs %s", s->file, row->name,
+             mn_shape_text(found, sizeof found, t->shape, t->ndim),
+             mn_shape_text(expected, sizeof expected, row->shape, row->ndim));
+    MN_CHECK(is_float(t->dtype), MN_ERR_DATA, "%s: tensor %s is %s, F16, BF16 or F32 expected",
+             s->file, row->name, mn_dtype_name(t->dtype));
+    return MN_OK;
 }
 
 bool mn_model_in_place(const mn_device *device, const mn_tensor *t) {
