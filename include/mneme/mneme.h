@@ -15,6 +15,7 @@
 #include "mneme/log.h"
 #include "mneme/model.h"
 #include "mneme/ops.h"
+#include "mneme/report.h"
 #include "mneme/results.h"
 #include "mneme/rng.h"
 #include "mneme/session.h"
