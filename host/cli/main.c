@@ -16,6 +16,7 @@ static const struct {
     {"generate", "text behind a prompt, greedy or sampled", mn_cmd_generate},
     {"prepare", "FEVER files to a prepared evaluation folder", mn_cmd_prepare},
     {"eval", "few-shot FEVER evaluation", mn_cmd_eval},
+    {"report", "tables and plots of run folders", mn_cmd_report},
     {"inspect", "what is in a model folder or a weight file", mn_cmd_inspect},
     {"bench", "speed of this machine on a model's work", mn_cmd_bench},
 };
