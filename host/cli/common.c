@@ -84,8 +84,8 @@ mn_status mn_command_main(const mn_command *command, void *options, int argc, ch
     mn_status st = MN_OK;
     mn_cli cli = {0};
     mn_options *parsed = NULL;
-    const mn_option_group groups[] = {{command->rows, command->row_count, options},
-                                      {common_rows, COMMON_ROWS, &cli.common}};
+    const mn_option_group groups[] = {{command->rows, command->row_count, options, NULL},
+                                      {common_rows, COMMON_ROWS, &cli.common, NULL}};
     MN_GOTO(mn_options_open(&parsed, groups, 2));
     MN_GOTO(mn_options_parse(parsed, argc, argv));
     if (mn_options_help(parsed) != MN_HELP_NONE) {
