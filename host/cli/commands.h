@@ -12,5 +12,6 @@ mn_status mn_cmd_prepare(int argc, char **argv);
 mn_status mn_cmd_eval(int argc, char **argv);
 mn_status mn_cmd_inspect(int argc, char **argv);
 mn_status mn_cmd_bench(int argc, char **argv);
+mn_status mn_cmd_run(int argc, char **argv);
 
 #endif

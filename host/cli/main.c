@@ -16,6 +16,7 @@ static const struct {
     {"generate", "greedy text generation", mn_cmd_generate},
     {"prepare", "FEVER files to a prepared evaluation folder", mn_cmd_prepare},
     {"eval", "few-shot FEVER evaluation", mn_cmd_eval},
+    {"run", "a whole experiment from one config file", mn_cmd_run},
     {"inspect", "what is in a model folder or a weight file", mn_cmd_inspect},
     {"bench", "speed of this machine on a model's work", mn_cmd_bench},
 };
