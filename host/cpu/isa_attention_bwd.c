@@ -72,8 +72,7 @@ mn_status MN_CPU(attention_bwd)(mn_stream *s, float *dq, float *dk, float *dv, f
                 memset(dv + at, 0, (size_t)dim * sizeof *dv);
             }
             for (int64_t h = c * group; h < (c + 1) * group; h++)
-                for (int64_t i = 0; i < seqs[n].q_len; i++)
-                    query_gradient(&g, &seqs[n], i, h, c);
+                for (int64_t i = 0; i < seqs[n].q_len; i++) query_gradient(&g, &seqs[n], i, h, c);
         }
     return MN_OK;
 }

@@ -176,9 +176,9 @@ mn_status MN_CPU(rmsnorm_bwd)(mn_stream *s, float *dx, float *dweight, const flo
 }
 
 mn_status MN_CPU(gated_norm_bwd)(mn_stream *s, float *dd, float *dweight, float *dbias,
-                                 float *dgate, const float *dy, const float *d,
-                                 const float *weight, const float *bias, const float *gate,
-                                 float eps, int64_t rows, int64_t dim) {
+                                 float *dgate, const float *dy, const float *d, const float *weight,
+                                 const float *bias, const float *gate, float eps, int64_t rows,
+                                 int64_t dim) {
     const norm p = {.dx = dd,
                     .dweight = dweight,
                     .dbias = dbias,

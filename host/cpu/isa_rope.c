@@ -59,8 +59,8 @@ static void rotate_back(float *dx, const float *dout, const float *c, const floa
 /* Elements of a row of dqkv that belong to no head stay as they are. */
 mn_status MN_CPU(rope_bwd)(mn_stream *s, float *dqkv, const float *dq, const float *dk,
                            const float *dv, const mn_qkv_layout *layout, int64_t kv_heads,
-                           const float *cos_table, const float *sin_table,
-                           const int32_t *positions, int64_t tokens) {
+                           const float *cos_table, const float *sin_table, const int32_t *positions,
+                           int64_t tokens) {
     const int64_t dim = layout->head_dim, rotary = layout->rotary_dims, half = rotary / 2;
 #pragma omp parallel for num_threads(s->threads) schedule(static) if (tokens > 1)
     for (int64_t t = 0; t < tokens; t++) {
