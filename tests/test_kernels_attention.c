@@ -90,7 +90,7 @@ static void attention_on(mn_device *dev, float *out, const float *q, const store
                          mn_kv_layer kv, double scale) {
     const mn_tensor tq = tensor_3d((void *)(uintptr_t)q, b->queries, s->e.heads, s->e.dim);
     mn_tensor to = tensor_3d(out, b->queries, s->e.heads, s->e.dim);
-    MN_ASSERT_OK(mn_attention_fwd(dev, &to, &tq, kv, b->seqs, SEQS, (float)scale));
+    MN_ASSERT_OK(mn_attention_fwd(dev, &to, NULL, &tq, kv, b->seqs, SEQS, (float)scale));
 }
 
 /* Cache rows that no token was stored to hold NaN: nobody may see them. */
@@ -208,7 +208,7 @@ static void maxima_that_move(void **state) {
             const mn_tensor tq = tensor_3d(q, 1, 1, DIM);
             mn_tensor to = tensor_3d(out, 1, 1, DIM);
             MN_ASSERT_OK(store_run(all->dev[d], &s, rotated, kv));
-            MN_ASSERT_OK(mn_attention_fwd(all->dev[d], &to, &tq, kv, &seq, 1, 1));
+            MN_ASSERT_OK(mn_attention_fwd(all->dev[d], &to, NULL, &tq, kv, &seq, 1, 1));
             /* the next best row has weight e^-50 */
             assert_true(fabsf(out[0] - (float)(down ? 0 : KEYS - 1)) < 1e-4f && out[1] == 0);
             guard_free(&mine);

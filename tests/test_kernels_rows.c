@@ -217,7 +217,7 @@ static void swiglu_case(const devices *all, const char *what, const float *gate,
         mn_tensor tg = mn_tensor_2d(y, MN_F32, rows, dim);
         const mn_tensor tu = mn_tensor_2d((void *)(uintptr_t)up, MN_F32, rows, dim);
         memcpy(y, gate, mn_tensor_bytes(&tg));
-        MN_ASSERT_OK(mn_swiglu_fwd(all->dev[d], &tg, &tu));
+        MN_ASSERT_OK(mn_swiglu_fwd(all->dev[d], &tg, &tg, &tu));
         verdict_on(&v, all->dev[d], y);
     }
     verdict_close(&v);
@@ -257,7 +257,7 @@ static void silu_over_the_whole_range(void **state) {
         const float factor[] = {1, 1, 1, 1, NAN};
         mn_tensor tg = mn_tensor_2d(special, MN_F32, 1, 5);
         const mn_tensor tu = mn_tensor_2d((void *)(uintptr_t)factor, MN_F32, 1, 5);
-        MN_ASSERT_OK(mn_swiglu_fwd(all->dev[d], &tg, &tu));
+        MN_ASSERT_OK(mn_swiglu_fwd(all->dev[d], &tg, &tg, &tu));
         assert_true(special[0] == INFINITY && isnan(special[1]) && special[2] == 0 &&
                     special[3] == 0 && isnan(special[4]));
     }

@@ -19,7 +19,7 @@ cuda   | ops                       |
 comm   | core                      | comm
 io     | core                      | checkpoint
 text   | core                      | tokenizer
-model  | ops comm io               | model session
+model  | ops comm io               | model session memory tape
 fever  | text                      | fever
 train  | model fever comm          | train
 eval   | model fever comm report   | complete evaluate results stats

@@ -284,6 +284,9 @@ static mn_status look_at_folder(mn_inspection *in, const broken_shards *broken, 
     const mn_model_config *c = &in->config;
     const size_t block = device->kv_bytes(16, c->kv_heads, c->head_dim); /* of K or of V */
     in->kv_bytes = 2 * c->layers * (int64_t)(block / 16);
+    in->memory_blocks = malloc((size_t)c->layers * sizeof *in->memory_blocks);
+    MN_CHECK(in->memory_blocks, MN_ERR_MEMORY, "%s: no memory for its blocks", in->path);
+    in->memory_block_count = mn_memory_blocks(in->memory_blocks, c->layers, 0.7, 0.8);
     return in->checkpoint_count > 0 ? check_weights(in, broken) : MN_OK;
 }
 
@@ -309,19 +312,12 @@ void mn_inspection_free(mn_inspection *in) {
         for (size_t i = 0; i < lists[l]->count; i++) free(lists[l]->lines[i]);
         free(lists[l]->lines);
     }
+    free(in->memory_blocks);
     free(in->files);
     free(in->tensors);
     for (size_t i = 0; i < in->checkpoint_count; i++) mn_checkpoint_close(&in->checkpoints[i]);
     free(in->checkpoints);
     *in = (mn_inspection){0};
-}
-
-void mn_memory_blocks(int64_t *begin, int64_t *end, int64_t layers) {
-    *begin = (7 * layers + 9) / 10;
-    *end = (8 * layers + 9) / 10;
-    if (*begin < *end) return;
-    if (*begin > layers - 1) *begin = layers - 1;
-    *end = *begin + 1;
 }
 
 const char *mn_tensor_use_name(mn_tensor_use use) {

@@ -3,7 +3,7 @@
 #ifndef MNEME_CLI_INSPECT_H
 #define MNEME_CLI_INSPECT_H
 
-#include "mneme/model.h"
+#include "mneme/memory.h"
 
 typedef enum mn_tensor_use {
     MN_USE_WEIGHT,
@@ -43,16 +43,14 @@ typedef struct mn_inspection {
     int32_t tokenizer_size, tokenizer_bos, tokenizer_eos;
     int64_t mapped_bytes, converted_bytes; /* of the weights: used in the files, kept as fp32 */
     int64_t kv_bytes;                      /* per token */
+    int64_t *memory_blocks;                /* that memories stand behind unless said otherwise */
+    int64_t memory_block_count;
     mn_text_list problems, notes;
 } mn_inspection;
 
 /* Fails only when memory is out or `path` is not there; what is wrong inside becomes a problem. */
 mn_status mn_inspect(mn_inspection *out, const char *path, mn_device *device);
 void mn_inspection_free(mn_inspection *found); /* safe twice */
-
-/* Blocks that a memory is attached to: begin .. end - 1, those with 0.7 <= i / n < 0.8. When there
- * is none, the first one behind them, or else the last. */
-void mn_memory_blocks(int64_t *begin, int64_t *end, int64_t layers);
 
 const char *mn_tensor_use_name(mn_tensor_use use);
 

@@ -38,13 +38,11 @@ static mn_status add_size(mn_buf *out, double bytes) {
     return mn_buf_printf(out, "%.2f GB", bytes / 1e9);
 }
 
-static mn_status add_blocks(mn_buf *out, int64_t layers) {
-    int64_t begin, end;
-    mn_memory_blocks(&begin, &end, layers);
-    MN_TRY(mn_buf_printf(out, "memories      after block%s", end - begin > 1 ? "s" : ""));
-    for (int64_t i = begin; i < end; i++)
-        MN_TRY(mn_buf_printf(out, "%s %" PRId64, i > begin ? "," : "", i));
-    return mn_buf_printf(out, " of 0 to %" PRId64 "\n", layers - 1);
+static mn_status add_blocks(mn_buf *out, const mn_inspection *in) {
+    MN_TRY(mn_buf_printf(out, "memories      after block%s", in->memory_block_count > 1 ? "s" : ""));
+    for (int64_t i = 0; i < in->memory_block_count; i++)
+        MN_TRY(mn_buf_printf(out, "%s %" PRId64, i > 0 ? "," : "", in->memory_blocks[i]));
+    return mn_buf_printf(out, " of 0 to %" PRId64 "\n", in->config.layers - 1);
 }
 
 static mn_status add_config(mn_buf *out, const mn_inspection *in) {
@@ -66,7 +64,7 @@ static mn_status add_config(mn_buf *out, const mn_inspection *in) {
     MN_TRY(mn_buf_printf(out, "positions     %" PRId64 "\n", c->max_positions));
     MN_TRY(mn_buf_printf(out, "special ids   bos %d, eos %d\n", c->bos, c->eos));
     MN_TRY(mn_buf_printf(out, "parameters    %" PRId64 "\n", mn_model_parameters(c)));
-    MN_TRY(add_blocks(out, c->layers));
+    MN_TRY(add_blocks(out, in));
     MN_TRY(mn_buf_puts(out, "memory        "));
     MN_TRY(add_size(out, (double)in->mapped_bytes));
     MN_TRY(mn_buf_puts(out, " used in the files, "));
@@ -209,16 +207,14 @@ static mn_status put_config(mn_buf *out, const mn_model_config *c) {
 }
 
 static mn_status put_model(mn_buf *out, const mn_inspection *in) {
-    int64_t begin, end;
     MN_TRY(mn_field_text(out, "architecture", mn_arch_name(in->config.arch)));
     MN_TRY(put_config(out, &in->config));
     MN_TRY(mn_field_count(out, "parameters", mn_model_parameters(&in->config)));
-    mn_memory_blocks(&begin, &end, in->config.layers);
     MN_TRY(mn_record_key(out, "memory_blocks"));
     MN_TRY(mn_buf_puts(out, "["));
-    for (int64_t i = begin; i < end; i++) {
+    for (int64_t i = 0; i < in->memory_block_count; i++) {
         MN_TRY(mn_field_next(out));
-        MN_TRY(mn_buf_printf(out, "%" PRId64, i));
+        MN_TRY(mn_buf_printf(out, "%" PRId64, in->memory_blocks[i]));
     }
     MN_TRY(mn_buf_puts(out, "]"));
     MN_TRY(mn_field_object(out, "memory"));

@@ -1,32 +1,5 @@
-/* ops.c - checks shapes and types once, then calls the device's kernel. */
-#include "mneme/ops.h"
-
-#include <stdio.h>
-#include <string.h>
-
-enum { ANY = -1 }; /* a dimension that is not prescribed */
-
-/* Fails unless t is a matrix or vector of this type and shape; dims are ANY or exact. */
-static mn_status want(const char *op, const char *name, const mn_tensor *t, mn_dtype dtype,
-                      int ndim, int64_t d0, int64_t d1, int64_t d2) {
-    const int64_t dims[] = {d0, d1, d2};
-    MN_CHECK(t->dtype == dtype, MN_ERR_USAGE, "%s: %s is %s, %s expected", op, name,
-             mn_dtype_name(t->dtype), mn_dtype_name(dtype));
-    bool same = t->ndim == ndim;
-    for (int i = 0; same && i < ndim; i++) same = dims[i] == ANY || dims[i] == t->shape[i];
-    if (same) return MN_OK;
-    char found[96], expected[96];
-    mn_shape_text(found, sizeof found, t->shape, t->ndim);
-    mn_shape_text(expected, sizeof expected, dims, ndim);
-    return mn_fail(MN_ERR_USAGE, "%s: %s has shape %s, %s expected", op, name, found, expected);
-}
-
-static mn_status want_weight(const char *op, const char *name, const mn_tensor *t, int64_t d0,
-                             int64_t d1) {
-    MN_CHECK(t->dtype == MN_F32 || t->dtype == MN_F16 || t->dtype == MN_BF16, MN_ERR_USAGE,
-             "%s: %s is %s, a float type expected", op, name, mn_dtype_name(t->dtype));
-    return want(op, name, t, t->dtype, 2, d0, d1, ANY);
-}
+/* ops.c - the forward ops: check shapes and types once, then call the device's kernel. */
+#include "core/ops_check.h"
 
 mn_status mn_embed_fwd(mn_device *dev, mn_tensor *x, const mn_tensor *table, const mn_tensor *ids) {
     const int64_t tokens = ids->shape[0], dim = x->shape[1], vocab = table->shape[0];
@@ -109,12 +82,13 @@ static mn_status want_span(const mn_kv_layer *kv, int64_t seq, int32_t begin, in
     return MN_OK;
 }
 
-mn_status mn_attention_fwd(mn_device *dev, mn_tensor *out, const mn_tensor *q, mn_kv_layer kv,
-                           const mn_attn_seq *seqs, int64_t nseq, float scale) {
+mn_status mn_attention_fwd(mn_device *dev, mn_tensor *out, mn_tensor *lse, const mn_tensor *q,
+                           mn_kv_layer kv, const mn_attn_seq *seqs, int64_t nseq, float scale) {
     enum { MAX_HEAD = 512 };
     const int64_t tokens = q->shape[0], heads = q->shape[1];
     MN_TRY(want("attention", "q", q, MN_F32, 3, tokens, heads, kv.head_dim));
     MN_TRY(want("attention", "out", out, MN_F32, 3, tokens, heads, kv.head_dim));
+    if (lse) MN_TRY(want("attention", "lse", lse, MN_F32, 2, tokens, heads, ANY));
     MN_CHECK(kv.head_dim <= MAX_HEAD && heads % kv.kv_heads == 0, MN_ERR_USAGE,
              "attention: %lld heads of size %lld over %lld key-value heads", (long long)heads,
              (long long)kv.head_dim, (long long)kv.kv_heads);
@@ -128,13 +102,16 @@ mn_status mn_attention_fwd(mn_device *dev, mn_tensor *out, const mn_tensor *q, m
                  MN_ERR_USAGE, "attention: sequence %lld has queries %d + %d of %lld, %d own rows",
                  (long long)i, s->q_begin, s->q_len, (long long)tokens, s->own_len);
     }
-    return dev->k->attention_fwd(dev->stream, out->data, q->data, kv, seqs, nseq, heads, scale);
+    return dev->k->attention_fwd(dev->stream, out->data, lse ? lse->data : NULL, q->data, kv, seqs,
+                                 nseq, heads, scale);
 }
 
-mn_status mn_swiglu_fwd(mn_device *dev, mn_tensor *gate, const mn_tensor *up) {
+mn_status mn_swiglu_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *gate, const mn_tensor *up) {
     MN_TRY(want("swiglu", "gate", gate, MN_F32, 2, ANY, ANY, ANY));
-    MN_TRY(want("swiglu", "up", up, MN_F32, 2, gate->shape[0], gate->shape[1], ANY));
-    return dev->k->swiglu_fwd(dev->stream, gate->data, up->data, gate->shape[0], gate->shape[1]);
+    MN_TRY(want_like("swiglu", "up", up, gate));
+    MN_TRY(want_like("swiglu", "y", y, gate));
+    return dev->k->swiglu_fwd(dev->stream, y->data, gate->data, up->data, gate->shape[0],
+                              gate->shape[1]);
 }
 
 mn_status mn_gather_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x, const mn_tensor *rows) {

@@ -132,7 +132,7 @@ V_TILE void walk_span(walk *w, const mn_kv_layer *kv, int64_t head, int64_t begi
     }
 }
 
-V_TILE void attend(walk *w, float *out, const float *q, const mn_kv_layer *kv,
+V_TILE void attend(walk *w, float *out, float *lse, const float *q, const mn_kv_layer *kv,
                    const mn_attn_seq *seq, int64_t first_query, int64_t head, int64_t heads,
                    float scale, const int queries) {
     const int64_t dim = kv->head_dim, padded = mn_round16(dim);
@@ -156,29 +156,31 @@ V_TILE void attend(walk *w, float *out, const float *q, const mn_kv_layer *kv,
         const float norm = 1.0f / w->sum[i];
         for (int64_t d = 0; d < dim; d++)
             out[((row + i) * heads + head) * dim + d] = w->o[i * padded + d] * norm;
+        if (lse) lse[(row + i) * heads + head] = w->max[i] + logf(w->sum[i]);
     }
 }
 
-static void sequence_head(walk *w, float *out, const float *q, const mn_kv_layer *kv,
+static void sequence_head(walk *w, float *out, float *lse, const float *q, const mn_kv_layer *kv,
                           const mn_attn_seq *seq, int64_t head, int64_t heads, float scale) {
     int64_t i = 0;
 #if defined(__AVX512F__) /* 32 registers hold the sums of 8 queries and 32 keys */
-    for (; i + 8 <= seq->q_len; i += 8) attend(w, out, q, kv, seq, i, head, heads, scale, 8);
+    for (; i + 8 <= seq->q_len; i += 8) attend(w, out, lse, q, kv, seq, i, head, heads, scale, 8);
 #endif
-    for (; i + 4 <= seq->q_len; i += 4) attend(w, out, q, kv, seq, i, head, heads, scale, 4);
-    for (; i + 2 <= seq->q_len; i += 2) attend(w, out, q, kv, seq, i, head, heads, scale, 2);
-    if (i < seq->q_len) attend(w, out, q, kv, seq, i, head, heads, scale, 1);
+    for (; i + 4 <= seq->q_len; i += 4) attend(w, out, lse, q, kv, seq, i, head, heads, scale, 4);
+    for (; i + 2 <= seq->q_len; i += 2) attend(w, out, lse, q, kv, seq, i, head, heads, scale, 2);
+    if (i < seq->q_len) attend(w, out, lse, q, kv, seq, i, head, heads, scale, 1);
 }
 
-mn_status MN_CPU(attention_fwd)(mn_stream *s, float *out, const float *q, mn_kv_layer kv,
-                                const mn_attn_seq *seqs, int64_t nseq, int64_t heads, float scale) {
+mn_status MN_CPU(attention_fwd)(mn_stream *s, float *out, float *lse, const float *q,
+                                mn_kv_layer kv, const mn_attn_seq *seqs, int64_t nseq,
+                                int64_t heads, float scale) {
 #pragma omp parallel num_threads(s->threads)
     {
         walk w;
 #pragma omp for collapse(2) schedule(dynamic)
         for (int64_t i = 0; i < nseq; i++)
             for (int64_t head = 0; head < heads; head++)
-                sequence_head(&w, out, q, &kv, &seqs[i], head, heads, scale);
+                sequence_head(&w, out, lse, q, &kv, &seqs[i], head, heads, scale);
     }
     return MN_OK;
 }

@@ -19,17 +19,42 @@ mn_status MN_CPU(gather_fwd)(mn_stream *s, float *y, const float *x, const int32
     return MN_OK;
 }
 
-mn_status MN_CPU(swiglu_fwd)(mn_stream *s, float *gate, const float *up, int64_t rows,
-                             int64_t dim) {
+V_INLINE void add_row(float *y, const float *x, int64_t n) {
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) v_store(y + i, v_load(y + i) + v_load(x + i));
+    for (; i < n; i++) y[i] += x[i];
+}
+
+/* A thread owns columns and walks over the tokens in order. */
+mn_status MN_CPU(embed_bwd)(mn_stream *s, float *dtable, const float *dx, const int32_t *ids,
+                            int64_t tokens, int64_t dim) {
+    enum { COLUMNS = 64 };
+#pragma omp parallel for num_threads(s->threads) schedule(static) if (dim > COLUMNS)
+    for (int64_t c = 0; c < dim; c += COLUMNS)
+        for (int64_t t = 0; t < tokens; t++)
+            add_row(dtable + (int64_t)ids[t] * dim + c, dx + t * dim + c,
+                    dim - c < COLUMNS ? dim - c : COLUMNS);
+    return MN_OK;
+}
+
+mn_status MN_CPU(gather_bwd)(mn_stream *s, float *dx, const float *dy, const int32_t *rows,
+                             int64_t m, int64_t dim) {
+#pragma omp parallel for num_threads(s->threads) schedule(static) if (m > 1)
+    for (int64_t r = 0; r < m; r++) add_row(dx + (int64_t)rows[r] * dim, dy + r * dim, dim);
+    return MN_OK;
+}
+
+mn_status MN_CPU(swiglu_fwd)(mn_stream *s, float *y, const float *gate, const float *up,
+                             int64_t rows, int64_t dim) {
 #pragma omp parallel for num_threads(s->threads) schedule(static) if (rows > 1)
     for (int64_t r = 0; r < rows; r++) {
-        float *g = gate + r * dim;
-        const float *u = up + r * dim;
+        const float *g = gate + r * dim, *u = up + r * dim;
+        float *out = y + r * dim;
         int64_t i = 0;
-        for (; i + VL <= dim; i += VL) v_store(g + i, v_silu(v_load(g + i)) * v_load(u + i));
+        for (; i + VL <= dim; i += VL) v_store(out + i, v_silu(v_load(g + i)) * v_load(u + i));
         if (i < dim) {
             const int64_t n = dim - i;
-            v_store_n(g + i, v_silu(v_load_n(g + i, n)) * v_load_n(u + i, n), n);
+            v_store_n(out + i, v_silu(v_load_n(g + i, n)) * v_load_n(u + i, n), n);
         }
     }
     return MN_OK;

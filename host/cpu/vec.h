@@ -117,6 +117,27 @@ V_INLINE vu v_bf16_bits(vf x) {
     return (nan & quiet) | (~nan & rounded);
 }
 
+/* Rounded to nearest even: subnormals stay, too large numbers become infinite, NaN stays NaN. */
+V_INLINE void v_store_f16(uint16_t *p, vf x) {
+#if defined(__AVX512F__)
+    const __m256i h = _mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    memcpy(p, &h, sizeof h);
+#elif defined(__F16C__)
+    __m256 a, b;
+    memcpy(&a, &x, sizeof a);
+    memcpy(&b, (const char *)&x + sizeof a, sizeof b);
+    const __m128i lo = _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m128i hi = _mm256_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    memcpy(p, &lo, sizeof lo);
+    memcpy((char *)p + sizeof lo, &hi, sizeof hi);
+#else
+    for (int i = 0; i < VL; i++) {
+        const uint16_t h = mn_f32_to_f16(x[i]);
+        memcpy((char *)p + 2 * i, &h, sizeof h);
+    }
+#endif
+}
+
 V_INLINE void v_store_bf16(uint16_t *p, vf x) {
     const vh h = __builtin_convertvector(v_bf16_bits(x), vh);
     memcpy(p, &h, sizeof h);
@@ -182,6 +203,11 @@ V_INLINE vf v_erf(vf x) {
 
 V_INLINE vf v_gelu(vf x) { return 0.5f * x * (1.0f + v_erf(x * 0.70710678f)); }
 V_INLINE vf v_silu(vf x) { return x / (1.0f + v_exp(-x)); }
+
+/* d/dx x Phi(x) = Phi(x) + x phi(x) */
+V_INLINE vf v_gelu_slope(vf x) {
+    return 0.5f * (1.0f + v_erf(x * 0.70710678f)) + x * 0.39894228f * v_exp(-0.5f * x * x);
+}
 
 /* out[i] = f(x[i]) for i < n: whole vectors, then a padded tail. */
 #define V_MAP(n, x, out, f)                                                                        \

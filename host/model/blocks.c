@@ -18,7 +18,7 @@ mn_status mn_block_attention(mn_session *s, int64_t layer, const mn_batch *batch
     MN_TRY(mn_rope_store_fwd(dev, &s->q, s->kv[layer], &s->qkv, &s->layout, &m->cos_table,
                              &m->sin_table, &s->positions, &s->rows));
     const float scale = 1.0f / sqrtf((float)m->config.head_dim);
-    return mn_attention_fwd(dev, &s->q, &s->q, s->kv[layer], s->seqs, batch->seq_count, scale);
+    return mn_attention_fwd(dev, &s->q, NULL, &s->q, s->kv[layer], s->seqs, batch->seq_count, scale);
 }
 
 /* Attention's output as the matrix (T, Hq D) that the output projection reads. */
@@ -67,6 +67,6 @@ mn_status mn_llama_block(mn_session *s, int64_t layer, const mn_batch *batch) {
     MN_TRY(mn_rmsnorm_fwd(dev, &s->h, &s->x, &l->norm2_w, c->norm_eps));
     MN_TRY(mn_session_linear(s, &s->ffn, c->ffn_dim, &s->h, &l->gate_w, NULL, MN_EPILOGUE_STORE));
     MN_TRY(mn_session_linear(s, &s->up, c->ffn_dim, &s->h, &l->up_w, NULL, MN_EPILOGUE_STORE));
-    MN_TRY(mn_swiglu_fwd(dev, &s->ffn, &s->up));
+    MN_TRY(mn_swiglu_fwd(dev, &s->ffn, &s->ffn, &s->up));
     return mn_session_linear(s, &s->x, c->dim, &s->ffn, &l->down_w, NULL, MN_EPILOGUE_ADD);
 }

@@ -1,6 +1,7 @@
 /* model.c - opens a Hugging Face folder as a model: every weight checked by the binding table,
  * matrices used where they lie in the mapped files, vectors as fp32 in the weights arena. */
-#include "mneme/model.h"
+#include "model/model_impl.h"
+
 #include "mneme/half.h"
 #include "mneme/log.h"
 #include "mneme/rng.h"
@@ -10,18 +11,6 @@
 #include <string.h>
 
 static bool is_float(mn_dtype t) { return t == MN_F32 || t == MN_F16 || t == MN_BF16; }
-
-static float element(const mn_tensor *t, int64_t i) {
-    const unsigned char *at = (const unsigned char *)t->data + (size_t)i * mn_dtype_size(t->dtype);
-    float f;
-    uint16_t h;
-    if (t->dtype == MN_F32) {
-        memcpy(&f, at, sizeof f);
-        return f;
-    }
-    memcpy(&h, at, sizeof h);
-    return t->dtype == MN_F16 ? mn_f16_to_f32(h) : mn_bf16_to_f32(h);
-}
 
 /* Finds a row's tensor in the checkpoint and compares shape and type. */
 static mn_status find(const mn_stored **out, const mn_checkpoint *checkpoint, const char *dir,
@@ -52,7 +41,7 @@ static mn_status load_vector(mn_model *m, mn_tensor *to, const mn_stored *s) {
     float *copy = malloc((size_t)n * sizeof *copy);
     MN_CHECK(copy, MN_ERR_MEMORY, "no memory for tensor %s", s->name);
     for (int64_t i = 0; i < n; i++) {
-        copy[i] = element(&s->view, i);
+        copy[i] = mn_element(&s->view, i);
         MN_CHECK_GOTO(isfinite(copy[i]), MN_ERR_NUMERIC, "%s: tensor %s: element %lld is %g",
                       s->file, s->name, (long long)i, (double)copy[i]);
     }
@@ -83,7 +72,7 @@ static mn_status place_weights(mn_model *m, bool fill) {
 }
 
 /* cos and sin of position * base^(-2i / R), computed in double. */
-static mn_status place_rotary(mn_model *m, bool fill) {
+mn_status mn_model_place_rotary(mn_model *m, bool fill) {
     const int64_t positions = m->config.max_positions, half = m->config.rotary_dims / 2;
     mn_status st = MN_OK;
     float *c = NULL, *s = NULL;
@@ -129,8 +118,8 @@ static void name_unused(const mn_model *m) {
     }
 }
 
-static mn_status model_new(mn_model **out, const mn_model_config *config, const char *path,
-                           mn_device *device) {
+mn_status mn_model_new(mn_model **out, const mn_model_config *config, const char *path,
+                       mn_device *device) {
     mn_model *m = calloc(1, sizeof *m);
     *out = m;
     MN_CHECK(m, MN_ERR_MEMORY, "no memory for the model");
@@ -149,12 +138,12 @@ mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device) {
     mn_status st = MN_OK;
     *out = NULL;
     MN_TRY(mn_model_config_load(&config, dir));
-    MN_GOTO(model_new(&m, &config, dir, device));
+    MN_GOTO(mn_model_new(&m, &config, dir, device));
     MN_GOTO(mn_checkpoint_open(&m->checkpoint, dir));
     for (int pass = 0; pass < 2; pass++) {
         if (pass) MN_GOTO(mn_arena_commit(&m->weights));
         MN_GOTO(place_weights(m, pass));
-        MN_GOTO(place_rotary(m, pass));
+        MN_GOTO(mn_model_place_rotary(m, pass));
     }
     if (config.tied) m->head_w = m->embed_w;
     name_unused(m);
@@ -206,11 +195,11 @@ mn_status mn_model_random(mn_model **out, const mn_model_config *config, const c
     *out = NULL;
     MN_CHECK(device->host_memory, MN_ERR_UNSUPPORTED,
              "random weights are drawn on the host; %s has memory of its own", device->name);
-    MN_GOTO(model_new(&m, config, name, device));
+    MN_GOTO(mn_model_new(&m, config, name, device));
     for (int pass = 0; pass < 2; pass++) {
         if (pass) MN_GOTO(mn_arena_commit(&m->weights));
         MN_GOTO(place_random(m, dtype, seed, pass));
-        MN_GOTO(place_rotary(m, pass));
+        MN_GOTO(mn_model_place_rotary(m, pass));
     }
     if (config->tied) m->head_w = m->embed_w;
     *out = m;
@@ -231,18 +220,27 @@ void mn_model_close(mn_model **model) {
     *model = NULL;
 }
 
+/* Names the first element that is no number. */
+static mn_status check_tensor(const mn_tensor *t, const char *name, const char *file) {
+    const int64_t n = mn_tensor_count(t);
+    for (int64_t e = 0; e < n; e++) {
+        const float f = mn_element(t, e);
+        MN_CHECK(isfinite(f), MN_ERR_NUMERIC, "%s: tensor %s: element %lld is %g", file, name,
+                 (long long)e, (double)f);
+    }
+    return MN_OK;
+}
+
 mn_status mn_model_check_finite(mn_model *m) {
-    for (int64_t i = 0; m->checkpoint && i < mn_binding_count(&m->config); i++) {
+    const bool stored = m->checkpoint != NULL;
+    if (!stored && !m->device->host_memory) return MN_OK;
+    for (int64_t i = 0; i < mn_binding_count(&m->config); i++) {
         mn_binding_row row;
         const mn_stored *s = NULL;
-        mn_binding_at(&row, &m->config, NULL, i);
-        MN_TRY(find(&s, m->checkpoint, m->path, &row));
-        const int64_t n = mn_tensor_count(&s->view);
-        for (int64_t e = 0; e < n; e++) {
-            const float f = element(&s->view, e);
-            MN_CHECK(isfinite(f), MN_ERR_NUMERIC, "%s: tensor %s: element %lld is %g", s->file,
-                     s->name, (long long)e, (double)f);
-        }
+        mn_binding_at(&row, &m->config, m, i);
+        if (stored) MN_TRY(find(&s, m->checkpoint, m->path, &row));
+        MN_TRY(stored ? check_tensor(&s->view, row.name, s->file)
+                      : check_tensor(row.weight, row.name, m->path));
     }
     return MN_OK;
 }

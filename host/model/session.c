@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static mn_qkv_layout layout_of(const mn_model_config *c) {
+mn_qkv_layout mn_qkv_layout_of(const mn_model_config *c) {
     const int64_t d = c->head_dim, q = c->heads * d, kv = c->kv_heads * d;
     mn_qkv_layout l = {
         .ld = q + 2 * kv, .heads = c->heads, .head_dim = d, .rotary_dims = c->rotary_dims};
@@ -79,7 +79,7 @@ static mn_status measure(mn_session **out, mn_model *model, const mn_session_opt
     *out = s;
     s->model = model;
     s->limits = *options;
-    s->layout = layout_of(&model->config);
+    s->layout = mn_qkv_layout_of(&model->config);
     s->kv = calloc((size_t)model->config.layers, sizeof *s->kv);
     MN_CHECK(s->kv, MN_ERR_MEMORY, "no memory for a session");
     mn_arena_init(&s->prefix, "prefix", model->device);

@@ -21,6 +21,9 @@ struct mn_session {
     mn_qkv_layout layout;
 };
 
+/* Where q, k and v stand in a row of the fused projection. */
+mn_qkv_layout mn_qkv_layout_of(const mn_model_config *config);
+
 /* One block over the residual stream s->x. */
 mn_status mn_neox_block(mn_session *s, int64_t layer, const mn_batch *batch);
 mn_status mn_llama_block(mn_session *s, int64_t layer, const mn_batch *batch);

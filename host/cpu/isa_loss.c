@@ -1,0 +1,63 @@
+/* isa_loss.c - cross entropy of rows of logits, and its gradient in their place. A thread owns a row. */
+#include "cpu/isa.h"
+#include "cpu/vec.h"
+
+#include <math.h>
+
+/* The largest value of a row; NaN when it has a NaN or an infinity. */
+static float row_max(const float *x, int64_t n) {
+    vf best = v_set(-INFINITY), seen = v_set(0);
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) {
+        const vf v = v_load(x + i);
+        best = v_max(v, best);
+        seen += v - v; /* becomes NaN with the first NaN or infinity */
+    }
+    float max = v_max_of(best), bad = v_sum(seen);
+    for (; i < n; i++) {
+        max = x[i] > max ? x[i] : max;
+        bad += x[i] - x[i];
+    }
+    return bad == 0 ? max : NAN;
+}
+
+/* x[i] = exp(x[i] - max); their sum, in double: a vocabulary is long. */
+static double exponentials(float *x, float max, int64_t n) {
+    enum { PART = 64 * VL };
+    double sum = 0;
+    for (int64_t begin = 0; begin < n; begin += PART) {
+        const int64_t end = begin + PART < n ? begin + PART : n;
+        vf part = v_set(0);
+        int64_t i = begin;
+        for (; i + VL <= end; i += VL) {
+            const vf e = v_exp(v_load(x + i) - max);
+            v_store(x + i, e);
+            part += e;
+        }
+        sum += (double)v_sum(part);
+        if (i < end) {
+            v_store_n(x + i, v_exp(v_load_n(x + i, end - i) - max), end - i);
+            for (; i < end; i++) sum += (double)x[i];
+        }
+    }
+    return sum;
+}
+
+static float row_loss(float *x, int32_t target, float scale, int64_t n) {
+    const float max = row_max(x, n), chosen = x[target];
+    const double sum = exponentials(x, max, n);
+    const float factor = (float)((double)scale / sum);
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) v_store(x + i, v_load(x + i) * factor);
+    for (; i < n; i++) x[i] *= factor;
+    x[target] -= scale;
+    return (float)(log(sum) + ((double)max - (double)chosen));
+}
+
+mn_status MN_CPU(cross_entropy)(mn_stream *s, float *loss, float *logits, const int32_t *targets,
+                                float scale, int64_t rows, int64_t vocab) {
+#pragma omp parallel for num_threads(s->threads) schedule(dynamic) if (rows > 1)
+    for (int64_t r = 0; r < rows; r++)
+        loss[r] = row_loss(logits + r * vocab, targets[r], scale, vocab);
+    return MN_OK;
+}

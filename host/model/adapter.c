@@ -1,0 +1,209 @@
+/* adapter.c - a memory as a folder: adapter_config.json and adapter_model.safetensors, laid out like
+ * the adapters of Hugging Face's peft. */
+#include "model/memory_impl.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONFIG "adapter_config.json"
+#define WEIGHTS "adapter_model.safetensors"
+#define PEFT_TYPE "MNEME_MEMORY"
+
+/* What the file says about the form of the module. There is one form; a reader refuses others. */
+static const struct {
+    const char *key, *value;
+} forms[] = {{"activation", "gelu"}, {"norm", "layer_norm"}, {"gate", "scalar"}};
+
+enum { FORMS = sizeof forms / sizeof *forms };
+
+/* ---- writing ---- */
+
+/* Views of all parameters in host memory, for the file. `copies` is NULL when the device's memory is
+ * the host's. */
+static mn_status collect(mn_stored *stored, mn_memory_param *rows, unsigned char *copies,
+                         const mn_memory *memory) {
+    mn_memory whole = *memory; /* the list of parameters gives writable tensors; here they are read */
+    for (int64_t i = 0; i < memory->count * MN_MEMORY_PARAMS; i++) {
+        mn_memory_param_at(&rows[i], &whole, i);
+        stored[i] = (mn_stored){.name = rows[i].name, .view = *rows[i].tensor};
+        if (!copies) continue;
+        const size_t bytes = mn_tensor_bytes(&stored[i].view);
+        MN_TRY(memory->device->download(memory->device, copies, stored[i].view.data, bytes));
+        stored[i].view.data = copies;
+        copies += bytes;
+    }
+    return MN_OK;
+}
+
+static mn_status write_weights(const mn_memory *memory, const char *path) {
+    const int64_t count = memory->count * MN_MEMORY_PARAMS;
+    const size_t bytes = (size_t)mn_memory_parameters(memory) * sizeof(float);
+    mn_status st = MN_OK;
+    mn_stored *stored = calloc((size_t)count, sizeof *stored);
+    mn_memory_param *rows = calloc((size_t)count, sizeof *rows);
+    unsigned char *copies = memory->device->host_memory ? NULL : malloc(bytes);
+    MN_CHECK_GOTO(stored && rows && (copies || memory->device->host_memory), MN_ERR_MEMORY,
+                  "%s: no memory to write it", path);
+    MN_GOTO(collect(stored, rows, copies, memory));
+    st = mn_safetensors_write(path, stored, count, "{\"format\":\"pt\"}");
+done:
+    free(copies);
+    free(rows);
+    free(stored);
+    return st;
+}
+
+static mn_status config_text(mn_buf *out, const mn_memory *memory, const char *base_model) {
+    MN_TRY(mn_buf_puts(out, "{\n  \"peft_type\": \"" PEFT_TYPE "\",\n"
+                            "  \"task_type\": \"CAUSAL_LM\",\n  \"base_model_name_or_path\": "));
+    MN_TRY(mn_json_quote(out, base_model, strlen(base_model)));
+    MN_TRY(mn_buf_puts(out, ",\n  \"name\": "));
+    MN_TRY(mn_json_quote(out, memory->name, strlen(memory->name)));
+    MN_TRY(mn_buf_printf(out, ",\n  \"hidden_size\": %lld,\n  \"hidden\": %lld,\n  \"blocks\": [",
+                         (long long)memory->dim, (long long)memory->hidden));
+    for (int64_t i = 0; i < memory->count; i++)
+        MN_TRY(mn_buf_printf(out, "%s%lld", i ? ", " : "", (long long)memory->layers[i].block));
+    MN_TRY(mn_buf_puts(out, "]"));
+    for (int i = 0; i < FORMS; i++)
+        MN_TRY(mn_buf_printf(out, ",\n  \"%s\": \"%s\"", forms[i].key, forms[i].value));
+    return mn_buf_puts(out, ",\n  \"inference_mode\": true\n}\n");
+}
+
+mn_status mn_memory_save(const mn_memory *memory, const char *dir, const char *base_model) {
+    mn_buf path = {0}, text = {0};
+    mn_writer *writer = NULL;
+    mn_status st = MN_OK;
+    MN_GOTO(mn_make_dirs(dir));
+    MN_GOTO(mn_path_join(&path, dir, WEIGHTS));
+    MN_GOTO(write_weights(memory, path.data));
+    MN_GOTO(mn_path_join(&path, dir, CONFIG));
+    MN_GOTO(config_text(&text, memory, base_model));
+    MN_GOTO(mn_writer_open(&writer, path.data));
+    MN_GOTO(mn_writer_write(writer, text.data, text.len));
+    st = mn_writer_commit(writer);
+done:
+    mn_writer_close(&writer);
+    mn_buf_free(&text);
+    mn_buf_free(&path);
+    return st;
+}
+
+/* ---- reading ---- */
+
+static mn_status want_text(const mn_json *doc, const char *key, const char *expected) {
+    const char *found = NULL;
+    MN_TRY(mn_json_string(&found, doc, doc->root, key));
+    MN_CHECK(strcmp(found, expected) == 0, MN_ERR_UNSUPPORTED,
+             "%s: $.%s: expected \"%s\", found \"%s\"", doc->name, key, expected, found);
+    return MN_OK;
+}
+
+static mn_status read_blocks(int64_t *blocks, int64_t *count, const mn_json *doc, int64_t layers) {
+    const cJSON *list = NULL, *node = NULL;
+    MN_TRY(mn_json_array(&list, doc, doc->root, "blocks"));
+    *count = 0;
+    cJSON_ArrayForEach(node, list) {
+        int64_t block;
+        MN_TRY(mn_json_as_i64(&block, doc, node, 0, layers - 1));
+        if (*count > 0 && block <= blocks[*count - 1])
+            return mn_json_fail(doc, node, "expected rising blocks, found %lld behind %lld",
+                                (long long)block, (long long)blocks[*count - 1]);
+        blocks[(*count)++] = block; /* rising and below `layers`: they fit */
+    }
+    if (*count == 0) return mn_json_fail(doc, list, "expected at least one block, found none");
+    return MN_OK;
+}
+
+/* An empty memory of the shape that the configuration gives. */
+static mn_status read_config(mn_memory **out, const mn_model *model, const mn_json *doc) {
+    const mn_model_config *c = &model->config;
+    const char *name = NULL;
+    int64_t hidden = 0, dim = 0, count = 0, *blocks = NULL;
+    mn_status st = MN_OK;
+    MN_TRY(want_text(doc, "peft_type", PEFT_TYPE));
+    for (int i = 0; i < FORMS; i++) MN_TRY(want_text(doc, forms[i].key, forms[i].value));
+    MN_TRY(mn_json_string_or(&name, doc, doc->root, "name", "memory"));
+    MN_TRY(mn_json_i64(&hidden, doc, doc->root, "hidden", 1, MN_MEMORY_MAX_HIDDEN));
+    MN_TRY(mn_json_i64_or(&dim, doc, doc->root, "hidden_size", 1, INT32_MAX, c->dim));
+    MN_CHECK(dim == c->dim, MN_ERR_DATA, "%s: $.hidden_size: expected %lld as in %s, found %lld",
+             doc->name, (long long)c->dim, model->path, (long long)dim);
+    blocks = malloc((size_t)c->layers * sizeof *blocks);
+    MN_CHECK(blocks, MN_ERR_MEMORY, "%s: no memory for its blocks", doc->name);
+    MN_GOTO(read_blocks(blocks, &count, doc, c->layers));
+    st = mn_memory_new(out, model->device, name, hidden, c->dim, c->layers, blocks, count);
+done:
+    free(blocks);
+    return st;
+}
+
+/* Copies one tensor, which may lie at any address of the map. */
+static mn_status read_tensor(mn_memory *memory, const mn_checkpoint *file,
+                             const mn_memory_param *row) {
+    const mn_stored *s = NULL;
+    const mn_tensor *t = row->tensor;
+    char found[96], expected[96];
+    MN_TRY(mn_checkpoint_get(&s, file, row->name));
+    bool same = s->view.ndim == t->ndim;
+    for (int i = 0; same && i < t->ndim; i++) same = s->view.shape[i] == t->shape[i];
+    MN_CHECK(same, MN_ERR_DATA, "%s: tensor %s: expected shape %s, found %s", s->file, row->name,
+             mn_shape_text(expected, sizeof expected, t->shape, t->ndim),
+             mn_shape_text(found, sizeof found, s->view.shape, s->view.ndim));
+    MN_CHECK(s->view.dtype == MN_F32, MN_ERR_DATA, "%s: tensor %s: expected F32, found %s", s->file,
+             row->name, mn_dtype_name(s->view.dtype));
+    const unsigned char *at = s->view.data;
+    for (int64_t i = 0; i < mn_tensor_count(t); i++) {
+        float value;
+        memcpy(&value, at + (size_t)i * sizeof value, sizeof value);
+        MN_CHECK(isfinite(value), MN_ERR_NUMERIC,
+                 "%s: tensor %s: expected numbers, found %g in element %lld", s->file, row->name,
+                 (double)value, (long long)i);
+    }
+    return memory->device->upload(memory->device, t->data, at, mn_tensor_bytes(t));
+}
+
+static mn_status read_weights(mn_memory *memory, const char *path) {
+    const int64_t count = memory->count * MN_MEMORY_PARAMS;
+    mn_checkpoint *file = NULL;
+    mn_status st = MN_OK;
+    MN_GOTO(mn_checkpoint_open_file(&file, path));
+    for (int64_t i = 0; i < count; i++) {
+        mn_memory_param row;
+        mn_memory_param_at(&row, memory, i);
+        MN_GOTO(read_tensor(memory, file, &row));
+    }
+    for (int64_t i = 0; i < mn_checkpoint_count(file); i++) { /* all of the memory's are there */
+        const char *name = mn_checkpoint_at(file, i)->name;
+        bool known = false;
+        for (int64_t j = 0; j < count && !known; j++) {
+            mn_memory_param row;
+            mn_memory_param_at(&row, memory, j);
+            known = strcmp(row.name, name) == 0;
+        }
+        MN_CHECK_GOTO(known, MN_ERR_DATA, "%s: tensor %s: not expected by " CONFIG, path, name);
+    }
+done:
+    mn_checkpoint_close(&file);
+    return st;
+}
+
+mn_status mn_memory_load(mn_memory **out, const mn_model *model, const char *dir) {
+    mn_buf path = {0};
+    mn_json *doc = NULL;
+    mn_memory *m = NULL;
+    mn_status st = MN_OK;
+    *out = NULL;
+    MN_CHECK(mn_dir_exists(dir), MN_ERR_IO, "%s: no such adapter folder", dir);
+    MN_GOTO(mn_path_join(&path, dir, CONFIG));
+    MN_GOTO(mn_json_load(&doc, path.data));
+    MN_GOTO(read_config(&m, model, doc));
+    MN_GOTO(mn_path_join(&path, dir, WEIGHTS));
+    MN_GOTO(read_weights(m, path.data));
+    *out = m;
+    m = NULL;
+done:
+    mn_memory_close(&m);
+    mn_json_close(&doc);
+    mn_buf_free(&path);
+    return st;
+}

@@ -1,0 +1,19 @@
+/* memory_impl.h (internal) - how memories are made, for memory.c and the adapter files. */
+#ifndef MNEME_MODEL_MEMORY_IMPL_H
+#define MNEME_MODEL_MEMORY_IMPL_H
+
+#include "mneme/memory.h"
+
+#define MN_MEMORY_NORM_EPS 1e-5f
+enum { MN_MEMORY_MAX_HIDDEN = 1 << 20 };
+
+/* A memory of zeros behind these blocks, which must be rising and below `layers`. */
+mn_status mn_memory_new(mn_memory **out, mn_device *device, const char *name, int64_t hidden,
+                        int64_t dim, int64_t layers, const int64_t *blocks, int64_t count);
+
+/* out (rows, cols) gets gain times a random matrix with orthonormal rows or, when there are more rows
+ * than columns, orthonormal columns; drawn from (seed, stream). */
+mn_status mn_orthogonal(float *out, int64_t rows, int64_t cols, double gain, uint64_t seed,
+                        uint64_t stream);
+
+#endif
