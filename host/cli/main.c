@@ -15,6 +15,7 @@ static const struct {
     {"score", "log-likelihood of continuations", mn_cmd_score},
     {"generate", "greedy text generation", mn_cmd_generate},
     {"prepare", "FEVER files to a prepared evaluation folder", mn_cmd_prepare},
+    {"train", "train memories, or a whole model", mn_cmd_train},
     {"eval", "few-shot FEVER evaluation", mn_cmd_eval},
     {"run", "a whole experiment from one config file", mn_cmd_run},
     {"inspect", "what is in a model folder or a weight file", mn_cmd_inspect},

@@ -11,8 +11,8 @@ const char *const mn_train_methods[] = {"gpt_wikipage", "gpt_template", "gpt_wik
                                         NULL};
 const char *const mn_template_losses[] = {"answer", "all", NULL};
 
-int64_t mn_sample_inputs(const mn_sample *sample) { return sample->len - 1; }
-int64_t mn_sample_targets(const mn_sample *sample) { return sample->len - sample->loss_begin; }
+int64_t mn_sample_inputs(const mn_train_sample *sample) { return sample->len - 1; }
+int64_t mn_sample_targets(const mn_train_sample *sample) { return sample->len - sample->loss_begin; }
 
 static mn_status check_options(const mn_samples_options *o) {
     const int64_t stride = o->chunk_stride > 0 ? o->chunk_stride : o->chunk_length;
@@ -49,7 +49,7 @@ void mn_samples_close(mn_samples **samples) {
     *samples = NULL;
 }
 
-static mn_status add(mn_samples *s, mn_sample sample) {
+static mn_status add(mn_samples *s, mn_train_sample sample) {
     MN_TRY(mn_grow(&s->items, &s->cap, (size_t)s->count + 1, sizeof *s->items));
     s->items[s->count++] = sample;
     return MN_OK;
@@ -64,7 +64,7 @@ mn_status mn_samples_chunks(mn_samples *s, size_t begin, const mn_samples_option
     /* A chunk at `at` asks for tokens up to at + length; the one before went up to at - stride + length. */
     for (int64_t at = 0;; at += stride) {
         const int64_t left = len - at;
-        MN_TRY(add(s, (mn_sample){.begin = (int64_t)begin + at,
+        MN_TRY(add(s, (mn_train_sample){.begin = (int64_t)begin + at,
                                   .len = left < length + 1 ? left : length + 1,
                                   .loss_begin = at == 0 ? 1 : length + 1 - stride}));
         if (at + length >= len - 1) return MN_OK;
@@ -80,7 +80,7 @@ mn_status mn_samples_whole(mn_samples *s, size_t begin, int64_t loss_begin,
     MN_CHECK(len - 1 <= o->max_positions, MN_ERR_DATA,
              "%s has %lld tokens; the model has room for %lld", name, (long long)len,
              (long long)o->max_positions + 1);
-    return add(s, (mn_sample){.begin = (int64_t)begin, .len = len, .loss_begin = loss_begin});
+    return add(s, (mn_train_sample){.begin = (int64_t)begin, .len = len, .loss_begin = loss_begin});
 }
 
 /* Moves the held-out samples behind the others; both parts keep their order. */
@@ -95,7 +95,7 @@ static mn_status hold_out(mn_samples *s, const mn_samples_options *o) {
     s->train_count = s->count - held;
     if (held == 0) return MN_OK;
     bool *is_held = calloc((size_t)s->count, sizeof *is_held);
-    mn_sample *sorted = calloc((size_t)s->count, sizeof *sorted);
+    mn_train_sample *sorted = calloc((size_t)s->count, sizeof *sorted);
     MN_CHECK_GOTO(is_held && sorted, MN_ERR_MEMORY, "no memory for %lld samples",
                   (long long)s->count);
     for (int64_t i = 0; i < held; i++)

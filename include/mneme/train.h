@@ -73,6 +73,7 @@ typedef struct mn_train_options {
     struct {
         int64_t hidden;
         double gate;
+        const char *init_from;
         double location[2];                  /* memory.location: blocks i of n, from <= i/n < to */
         int64_t blocks[MN_TRAIN_BLOCKS_MAX]; /* memory.blocks: these instead, when there are any */
         int64_t block_count;

@@ -12,10 +12,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef struct mn_sample {
+typedef struct mn_train_sample {
     int64_t begin, len; /* its tokens in mn_samples.ids; len >= 2 */
     int64_t loss_begin; /* 1 .. len-1, from the sample's own start */
-} mn_sample;
+} mn_train_sample;
 
 /* What a memory is trained on: the names are those of the published variants. */
 typedef enum mn_train_method {
@@ -42,7 +42,7 @@ typedef struct mn_samples_options {
 
 typedef struct mn_samples {
     mn_ids ids;
-    mn_sample *items; /* [count]: train_count to train on, then those held out */
+    mn_train_sample *items; /* [count]: train_count to train on, then those held out */
     int64_t count, train_count;
     size_t cap;
     uint64_t fingerprint; /* of tokens and bounds: equal for equal training data */
@@ -66,8 +66,8 @@ mn_status mn_samples_texts(mn_samples **out, const char *path, const mn_tokenize
 void mn_samples_close(mn_samples **samples);
 
 /* Inputs and targets of one sample. */
-int64_t mn_sample_inputs(const mn_sample *sample);
-int64_t mn_sample_targets(const mn_sample *sample);
+int64_t mn_sample_inputs(const mn_train_sample *sample);
+int64_t mn_sample_targets(const mn_train_sample *sample);
 
 /* Place `index` of 0 .. n-1 in a random order of them: a permutation that is a pure function of (seed,
  * stream, n), by a Feistel network (Luby and Rackoff 1988) of Philox rounds over the next power of four,
