@@ -95,7 +95,6 @@ unsigned mn_run_bound(const char *key) {
         if (strcmp(own[i].name, key) == 0) return own[i].bound;
     if (in_table(rows, ROWS, key)) return 0;
     if (in_table(mn_prepare_rows, MN_PREPARE_ROWS, key)) return PREPARED;
-    if (in_table(mn_train_list_rows, MN_TRAIN_LIST_ROWS, key)) return TRAINED;
     if (in_table(mn_train_rows, MN_TRAIN_ROWS, key)) return is_free(key) ? 0 : TRAINED;
     return in_table(mn_eval_rows, MN_EVAL_ROWS, key) ? EVALUATED : 0;
 }
@@ -131,10 +130,7 @@ static const mn_command command = {
     .row_count = ROWS,
     .parts = {PART("Keys of 'mneme prepare'", mn_prepare_rows, MN_PREPARE_ROWS, prepare,
                    prepare_hidden),
-              PART("Keys of 'mneme train'", mn_train_rows, MN_TRAIN_ROWS, train.options,
-                   train_hidden),
-              PART("Keys of 'mneme train' with several values", mn_train_list_rows,
-                   MN_TRAIN_LIST_ROWS, train.lists, NULL),
+              PART("Keys of 'mneme train'", mn_train_rows, MN_TRAIN_ROWS, train, train_hidden),
               PART("Keys of 'mneme eval'", mn_eval_rows, MN_EVAL_ROWS, eval, eval_hidden)},
     .examples = {"mneme run configs/demo.json", "mneme run configs/pythia-410m.json --dry-run",
                  "mneme run configs/llama-2-7b.json --compute bf16 --run_dir runs/7b"},

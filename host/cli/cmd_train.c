@@ -1,22 +1,11 @@
 /* cmd_train.c - mneme train: one memory, or one model, trained to its end. */
 #include "cli/commands.h"
-#include "cli/common.h"
+#include "cli/keys.h"
 #include "mneme/log.h"
-#include "mneme/train.h"
 
 #include <string.h>
 
-/* The rows point into this. `options` comes first: rows of train_keys.def know it alone. */
-typedef struct train_values {
-    mn_train_options options;
-    struct {
-        mn_option_reals location;
-        mn_option_list blocks;
-    } memory;
-    mn_option_list decay_groups;
-} train_values;
-
-_Static_assert(offsetof(train_values, options) == 0, "rows count from the start of options");
+_Static_assert(offsetof(mn_train_keys, options) == 0, "rows count from the start of options");
 
 #define MN_KEY_NO_MAX MN_OPTION_NO_MAX
 #define MN_KEY_PATH(field, what, text, bearing, about)                                             \
@@ -31,16 +20,17 @@ _Static_assert(offsetof(train_values, options) == 0, "rows count from the start 
 #define MN_KEY_CHOICE(field, text, names, bearing, about)                                          \
     MN_OPT_CHOICE(mn_train_options, field, text, names, about),
 
-static const mn_option rows[] = {
+const mn_option mn_train_rows[MN_TRAIN_ROWS] = {
 #include "mneme/train_keys.def"
-    MN_OPT_F64_LIST(train_values, memory.location, "0.7,0.8", 0, 1,
+    MN_OPT_F64_LIST(mn_train_keys, memory.location, "0.7,0.8", 0, 1,
                     "memories stand behind the blocks i of n with from <= i/n < to"),
-    MN_OPT_I64_LIST(train_values, memory.blocks, NULL, 0, 1048576,
+    MN_OPT_I64_LIST(mn_train_keys, memory.blocks, NULL, 0, 1048576,
                     "behind these blocks instead, counted from 0"),
-    MN_OPT_CHOICE_LIST(train_values, decay_groups, "weight", mn_param_groups,
+    MN_OPT_CHOICE_LIST(mn_train_keys, decay_groups, "weight", mn_param_groups,
                        "which parameters weight_decay is for"),
 };
-static mn_status read_values(mn_train_options *out, const train_values *v) {
+
+mn_status mn_train_library(mn_train_options *out, const mn_train_keys *v) {
     *out = v->options;
     MN_CHECK(v->memory.location.count == 2, MN_ERR_USAGE,
              "memory.location: expected 2 numbers, from and to, found %zu",
@@ -53,6 +43,7 @@ static mn_status read_values(mn_train_options *out, const train_values *v) {
         out->decay_groups |= 1u << v->decay_groups.items[i];
     return MN_OK;
 }
+
 static mn_status tell(const mn_train_options *o, const mn_train_summary *s) {
     mn_buf text = {0};
     mn_status st = MN_OK;
@@ -77,7 +68,7 @@ static mn_status run(const mn_cli *cli, const void *values) {
     mn_device *device = NULL;
     mn_train_options options;
     mn_train_summary summary;
-    MN_TRY(read_values(&options, values));
+    MN_TRY(mn_train_library(&options, values));
     MN_GOTO(mn_device_open(&device, cli->common.device, (int)cli->common.threads));
     MN_GOTO(mn_train(&summary, device, &options));
     mn_log(MN_LOG_INFO, "%s: %s", options.output_dir,
@@ -92,12 +83,13 @@ mn_status mn_cmd_train(int argc, char **argv) {
     const mn_command command = {
         .name = "train",
         .about =
-            "Trains memories behind blocks of a frozen model, or the whole model, on the pages of a "
+            "Trains memories behind blocks of a frozen model, or the whole model, on the pages of "
+            "a "
             "prepared FEVER folder, on their training claims, or on both. Leaves an adapter (or "
             "a model folder), logs and checkpoints in output_dir. Interrupted, the same command "
             "goes on where it stopped and ends with the same weights, bit for bit.",
-        .rows = rows,
-        .row_count = sizeof rows / sizeof *rows,
+        .rows = mn_train_rows,
+        .row_count = MN_TRAIN_ROWS,
         .examples = {"mneme train --model pythia-410m --data prepared --output_dir doc",
                      "mneme train --model pythia-410m --data prepared --output_dir temp --method "
                      "gpt_template",
@@ -105,6 +97,6 @@ mn_status mn_cmd_train(int argc, char **argv) {
                      "--init random"},
         .run = run,
     };
-    train_values values;
+    mn_train_keys values;
     return mn_command_main(&command, &values, argc, argv);
 }

@@ -44,7 +44,7 @@ typedef struct mn_command_part {
     size_t count, offset;
     const char *const *hidden; /* ended by NULL */
 } mn_command_part;
-enum { MN_COMMAND_PARTS = 4 };
+enum { MN_COMMAND_PARTS = 3 };
 
 typedef struct mn_command {
     const char *name;

@@ -23,17 +23,14 @@ mn_status mn_prepare_print(const mn_prepare_keys *keys, const mn_cli *cli);
 
 /* ---- mneme train ---- */
 
-typedef struct mn_train_lists {
+/* `options` comes first: rows of train_keys.def know it alone. The others are its lists. */
+typedef struct mn_train_keys {
+    mn_train_options options;
     struct {
         mn_option_reals location;
         mn_option_list blocks;
     } memory;
     mn_option_list decay_groups;
-} mn_train_lists;
-
-typedef struct mn_train_keys {
-    mn_train_options options;
-    mn_train_lists lists;
 } mn_train_keys;
 
 enum {
@@ -43,7 +40,7 @@ enum {
 #define MN_KEY_F64 MN_KEY_PATH
 #define MN_KEY_FLAG MN_KEY_PATH
 #define MN_KEY_CHOICE MN_KEY_PATH
-    MN_TRAIN_ROWS = 0
+    MN_TRAIN_ROWS = 3 /* the lists */
 #include "mneme/train_keys.def"
 #undef MN_KEY_PATH
 #undef MN_KEY_TEXT
@@ -51,13 +48,10 @@ enum {
 #undef MN_KEY_F64
 #undef MN_KEY_FLAG
 #undef MN_KEY_CHOICE
-    ,
-    MN_TRAIN_LIST_ROWS = 3
 };
-extern const mn_option mn_train_rows[MN_TRAIN_ROWS];           /* of mn_train_keys.options */
-extern const mn_option mn_train_list_rows[MN_TRAIN_LIST_ROWS]; /* of mn_train_keys.lists */
-/* Puts the lists where the library wants them. */
-mn_status mn_train_resolve(mn_train_keys *keys);
+extern const mn_option mn_train_rows[MN_TRAIN_ROWS];
+/* The keys as the library has them. */
+mn_status mn_train_library(mn_train_options *out, const mn_train_keys *keys);
 
 /* ---- mneme eval ---- */
 

@@ -75,7 +75,8 @@ static mn_status join_results(mn_run *run, pass *passes, size_t count) {
     mn_status st = MN_OK;
     mn_buf path = {0};
     size_t entries = 0;
-    for (size_t p = 0; p < count; p++) entries += mn_evaluation_results(passes[p].evaluation)->count;
+    for (size_t p = 0; p < count; p++)
+        entries += mn_evaluation_results(passes[p].evaluation)->count;
     all.entries = calloc(entries + 1, sizeof *all.entries);
     MN_CHECK(all.entries, MN_ERR_MEMORY, "no memory for %zu results", entries);
     all.count = 0;

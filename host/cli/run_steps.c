@@ -25,9 +25,7 @@ mn_prepare_keys mn_run_prepare_keys(const mn_run *run) {
 
 mn_status mn_run_train_options(mn_train_options *out, const mn_run *run,
                                const mn_run_variant *variant) {
-    mn_train_keys keys = run->keys.train;
-    MN_TRY(mn_train_resolve(&keys));
-    *out = keys.options;
+    MN_TRY(mn_train_library(out, &run->keys.train));
     out->model = run->keys.model;
     out->data = run->data;
     out->output_dir = variant->dir;
@@ -86,8 +84,7 @@ static mn_status train_variant(const mn_run *run, mn_run_variant *v, mn_device *
 }
 
 static mn_status train(mn_run *run, mn_device *device) {
-    for (size_t i = 0; i < run->count; i++)
-        MN_TRY(train_variant(run, &run->variants[i], device));
+    for (size_t i = 0; i < run->count; i++) MN_TRY(train_variant(run, &run->variants[i], device));
     return MN_OK;
 }
 
