@@ -201,7 +201,8 @@ static mn_status settle_config(mn_run *run) {
             goto done;
         }
     }
-    if (!run->keys.dry_run) st = mn_write_file(run->config, text.data, text.len);
+    const bool same = old && cJSON_Compare(old->root, new->root, true);
+    if (!run->keys.dry_run && !same) st = mn_write_file(run->config, text.data, text.len);
 done:
     mn_buf_free(&text);
     mn_json_close(&new);
@@ -230,6 +231,8 @@ done:
 
 mn_status mn_run_open(mn_run *run, const mn_cli *cli, const mn_run_keys *keys) {
     *run = (mn_run){.cli = cli, .keys = *keys, .lock = -1};
+    mn_train_options checked; /* no wrong key comes to light only when its step begins */
+    MN_TRY(mn_train_library(&checked, &keys->train));
     MN_TRY(name_parts(run));
     MN_TRY(list_variants(run));
     if (!keys->dry_run) MN_TRY(lock_folder(run));

@@ -32,8 +32,7 @@ typedef struct plan {
 /* ---- words ---- */
 
 static mn_status cell_bytes(mn_table *table, double bytes) {
-    if (bytes < 1e6) return mn_table_cell(table, "%.0f kB", bytes / 1e3);
-    if (bytes < 1e9) return mn_table_cell(table, "%.0f MB", bytes / 1e6);
+    if (bytes < 1e9) return mn_table_cell(table, "%.1f MB", bytes / 1e6);
     return mn_table_cell(table, "%.1f GB", bytes / 1e9);
 }
 
@@ -81,7 +80,7 @@ static mn_status measure_rate(plan *p) {
     MN_TRY(st);
     p->rate = 2.0 * RATE_ROWS * (double)n * (double)k / seconds;
     return mn_buf_printf(&p->out,
-                         "rate          %.0f GFLOP/s, measured now: %d rows times a %lld x %lld "
+                         "rate          %.3g GFLOP/s, measured now: %d rows times a %lld x %lld "
                          "fp16 matrix, %s\n",
                          p->rate / 1e9, RATE_ROWS, (long long)n, (long long)k,
                          p->device->description);
@@ -112,7 +111,7 @@ static mn_status add_inputs(plan *p) {
     const double parameters = (double)mn_model_parameters(c);
     MN_TRY(mn_buf_printf(&p->out,
                          "run           %s\nmodel         %s: %s, %lld layers, width %lld, "
-                         "%.1f M parameters, %.2f GB as fp16%s\n",
+                         "%.1f M parameters, %.3g GB as fp16%s\n",
                          run->keys.run_dir, run->keys.model, mn_arch_name(c->arch),
                          (long long)c->layers, (long long)c->dim, parameters / 1e6,
                          parameters * 2 / 1e9, p->model ? "" : "; not there yet"));
