@@ -105,6 +105,6 @@ mn_status mn_cmd_train(int argc, char **argv) {
                      "--init random"},
         .run = run,
     };
-    train_values values;
+    train_values values = {.options = {.seed = 0}}; /* also what has no key */
     return mn_command_main(&command, &values, argc, argv);
 }
