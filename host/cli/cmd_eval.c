@@ -1,4 +1,5 @@
 /* cmd_eval.c - mneme eval: the few-shot FEVER table of a model. */
+#include "cli/adapters.h"
 #include "cli/commands.h"
 #include "cli/keys.h"
 #include "cli/loaded.h"
@@ -11,6 +12,10 @@ static const char *const unparsed_rules[] = {"wrong", "class", "nei", "drop", NU
 
 const mn_option mn_eval_rows[MN_EVAL_ROWS] = {
     MN_OPT_PATH(mn_eval_keys, model, "DIR", mn_required, "a Hugging Face model folder"),
+    MN_OPT_STRING(
+        mn_eval_keys, adapter, "DIR,DIR..", NULL,
+        "adapter folders: each is evaluated beside the model without one, in the same pass"),
+    MN_OPT_FLAG(mn_eval_keys, no_base, "false", "only the adapters"),
     MN_OPT_PATH(mn_eval_keys, data, "DIR", mn_required, "a folder that mneme prepare has written"),
     MN_OPT_I64_LIST(mn_eval_keys, num_fewshot, "0,1,2,3,4,5", 0, MN_MAX_SHOTS,
                     "numbers of demonstrations"),
@@ -45,7 +50,8 @@ mn_eval_options mn_eval_library(const mn_eval_keys *o) {
                          .model_path = o->model,
                          .data_path = o->data,
                          .output_path = o->output_path,
-                         .log_samples = o->log_samples};
+                         .log_samples = o->log_samples,
+                         .no_base = o->no_base};
     for (size_t i = 0; i < o->num_fewshot.count; i++)
         e.shots[e.shots_count++] = (int)o->num_fewshot.items[i];
     for (size_t i = 0; i < o->scoring.count; i++) {
@@ -57,14 +63,19 @@ mn_eval_options mn_eval_library(const mn_eval_keys *o) {
 
 static mn_status run(const mn_cli *cli, const void *options) {
     const mn_eval_keys *o = options;
-    const mn_eval_options settings = mn_eval_library(o);
+    mn_eval_options settings = mn_eval_library(o);
     mn_status st = MN_OK;
     mn_loaded loaded = {0};
+    mn_adapters adapters = {0};
     mn_fever *fever = NULL;
     mn_evaluation *evaluation = NULL;
     mn_buf path = {0};
     MN_GOTO(mn_fever_open(&fever, o->data));
     MN_GOTO(mn_loaded_open(&loaded, cli, o->model));
+    MN_GOTO(mn_adapters_open(&adapters, loaded.model, o->adapter));
+    settings.memories = (const mn_memory *const *)adapters.memories;
+    settings.names = (const char *const *)adapters.names;
+    settings.memory_count = adapters.count;
     MN_GOTO(mn_evaluation_run(&evaluation, loaded.model, loaded.tokenizer, fever, &settings));
     MN_GOTO(mn_evaluation_write(evaluation, &path));
     MN_GOTO(mn_results_print(stdout, mn_evaluation_results(evaluation), false));
@@ -72,6 +83,7 @@ static mn_status run(const mn_cli *cli, const void *options) {
 done:
     mn_buf_free(&path);
     mn_evaluation_close(&evaluation);
+    mn_adapters_close(&adapters);
     mn_loaded_close(&loaded);
     mn_fever_close(&fever);
     return st;
@@ -82,12 +94,15 @@ static const mn_command command = {
     .about =
         "Evaluates a model on a prepared FEVER folder, for several numbers of demonstrations in "
         "one pass: the demonstrations of a page are computed once and shared by its claims. "
+        "Adapters are evaluated in the same pass, with an audit of what they change. "
         "Prints the table and writes results and, on request, every sample. Interrupted, the "
         "same command goes on where it stopped.",
     .rows = mn_eval_rows,
     .row_count = MN_EVAL_ROWS,
-    .examples = {"mneme eval --model pythia-410m --data prepared --num_fewshot 0,1,5",
-                 "mneme eval --model llama-2-7b --data prepared --compute bf16 --limit 200", NULL},
+    .examples =
+        {"mneme eval --model pythia-410m --data prepared --num_fewshot 0,1,5",
+         "mneme eval --model llama-2-7b --data prepared --compute bf16 --limit 200",
+         "mneme eval --model pythia-410m --data prepared --num_fewshot 1 --adapter doc,temp"},
     .run = run,
 };
 

@@ -47,8 +47,8 @@ static const char *const prepare_hidden[] = {"claims", "train_claims", "wiki", "
 static const char *const train_hidden[] = {"model",   "data",         "texts", "output_dir",
                                            "method",  "weight_decay", "init",  "num_fewshot",
                                            "compute", "seed",         NULL};
-static const char *const eval_hidden[] = {"model",   "data", "output_path", "adapter",
-                                          "compute", "seed", NULL};
+static const char *const eval_hidden[] = {"model",       "data",    "adapter", "no_base",
+                                          "output_path", "compute", "seed",    NULL};
 
 /* ---- what keys are bound to ---- */
 

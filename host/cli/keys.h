@@ -56,14 +56,14 @@ mn_status mn_train_library(mn_train_options *out, const mn_train_keys *keys);
 /* ---- mneme eval ---- */
 
 typedef struct mn_eval_keys {
-    const char *model, *data, *output_path;
+    const char *model, *adapter, *data, *output_path;
     mn_option_list num_fewshot, scoring;
     int64_t batch_size, limit, max_gen_toks, bootstrap_iters, seed;
     int unparsed, compute;
-    bool log_samples, no_share;
+    bool log_samples, no_share, no_base;
 } mn_eval_keys;
 
-enum { MN_EVAL_ROWS = 14 };
+enum { MN_EVAL_ROWS = 16 };
 extern const mn_option mn_eval_rows[MN_EVAL_ROWS];
 mn_eval_options mn_eval_library(const mn_eval_keys *keys);
 

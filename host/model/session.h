@@ -31,6 +31,9 @@ struct mn_session {
     double *change; /* (memories, outputs), host */
 };
 
+/* Where q, k and v stand in a row of the fused projection. */
+mn_qkv_layout mn_qkv_layout_of(const mn_model_config *config);
+
 /* ---- variants.c ---- */
 
 mn_status mn_variants_open(mn_session *s);    /* after the model and the limits are there */
@@ -48,9 +51,6 @@ mn_status mn_session_begin_top(mn_session *s, int64_t variant);
 mn_status mn_session_memory(mn_session *s, int64_t block);
 
 /* ---- blocks.c ---- */
-
-/* Where q, k and v stand in a row of the fused projection. */
-mn_qkv_layout mn_qkv_layout_of(const mn_model_config *config);
 
 /* One block over the residual stream s->x. */
 mn_status mn_neox_block(mn_session *s, int64_t layer, const mn_batch *batch);

@@ -1,12 +1,11 @@
 /* variants.c - the variants of a session: where their tops begin, their caches and memories, and what
  * the memories change. */
+#include "model/memory_impl.h"
 #include "model/session.h"
 
 #include <float.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const float memory_eps = 1e-5f; /* of the LayerNorm of a memory (memory.h) */
 
 static mn_status check_memory(const mn_memory *m, const mn_model *model) {
     const mn_model_config *c = &model->config;
@@ -151,7 +150,8 @@ static mn_status measure_behind(mn_session *s, const mn_memory_layer *l, int64_t
     mn_tensor added = mn_tensor_2d(s->h.data, MN_F32, n, s->model->config.dim);
     MN_TRY(mn_gather_fwd(dev, &rows, &s->down, &s->outputs));
     MN_TRY(mn_zero(dev, &added));
-    MN_TRY(mn_gated_norm_fwd(dev, &added, &rows, &l->norm_w, &l->norm_b, &l->gate, memory_eps));
+    MN_TRY(mn_gated_norm_fwd(dev, &added, &rows, &l->norm_w, &l->norm_b, &l->gate,
+                             MN_MEMORY_NORM_EPS));
     MN_TRY(mn_row_norms(dev, &s->norm_d, &added));
     float *before = s->norms, *change = s->norms + n;
     MN_TRY(dev->download(dev, before, s->norm_h.data, (size_t)n * sizeof *before));
