@@ -91,22 +91,35 @@ mn_status mn_run_weights(mn_run_variant *v, bool full) {
     return st;
 }
 
-/* Whether evaluation.json speaks of exactly these weights and its results are there. */
+/* The sha256 of the prepared data's manifest, which has those of all its files. */
+static mn_status hash_data(char sha256[MN_SHA256_HEX], const mn_run *run) {
+    mn_buf path = {0};
+    mn_status st = mn_path_join(&path, run->data, "manifest.json");
+    if (st == MN_OK) st = mn_sha256_file(sha256, path.data);
+    mn_buf_free(&path);
+    return st;
+}
+
+/* Whether evaluation.json speaks of exactly these data and weights and its results are there. */
 static mn_status look_at_evaluation(mn_run *run) {
     mn_json *doc = NULL;
     mn_buf path = {0};
     mn_status st = MN_OK;
     const char *results, *sha256;
+    char data[MN_SHA256_HEX];
     const cJSON *variants;
     run->is_evaluated = false;
     MN_GOTO(mn_path_join(&path, run->eval, "evaluation.json"));
     run->has_evaluation = mn_file_exists(path.data);
-    if (!run->has_evaluation || !run->is_trained) goto done;
+    if (!run->has_evaluation || !run->is_trained || !run->is_prepared) goto done;
     MN_GOTO(mn_json_load(&doc, path.data));
     MN_GOTO(mn_json_string(&results, doc, doc->root, "results"));
     MN_GOTO(mn_json_object(&variants, doc, doc->root, "variants"));
     MN_GOTO(mn_path_join(&path, run->eval, results));
-    bool same = mn_file_exists(path.data) && (size_t)cJSON_GetArraySize(variants) == run->count;
+    MN_GOTO(hash_data(data, run));
+    MN_GOTO(mn_json_string(&sha256, doc, doc->root, "data"));
+    bool same = strcmp(sha256, data) == 0 && mn_file_exists(path.data) &&
+                (size_t)cJSON_GetArraySize(variants) == run->count;
     for (size_t i = 0; i < run->count && same; i++) {
         MN_GOTO(mn_json_string_or(&sha256, doc, variants, run->variants[i].name, ""));
         MN_GOTO(mn_run_weights(&run->variants[i], mn_run_full(run)));
@@ -128,7 +141,6 @@ mn_status mn_run_look(mn_run *run) {
         run->is_trained &= v->done;
     }
     MN_TRY(look_at_evaluation(run));
-    run->is_evaluated &= run->is_prepared;
     MN_TRY(is_there(&run->is_reported, run->report, "report.html"));
     run->is_reported &= run->is_evaluated;
     return MN_OK;
@@ -137,12 +149,14 @@ mn_status mn_run_look(mn_run *run) {
 mn_status mn_run_mark_evaluated(mn_run *run, const char *results) {
     mn_buf text = {0}, path = {0};
     mn_status st = MN_OK;
+    char data[MN_SHA256_HEX];
     const size_t folder = strlen(run->eval);
     const char *inside = strncmp(results, run->eval, folder) == 0 ? results + folder : results;
     MN_GOTO(mn_buf_puts(&text, "{\n  \"results\": "));
     inside += strspn(inside, "/");
     MN_GOTO(mn_json_quote(&text, inside, strlen(inside)));
-    MN_GOTO(mn_buf_puts(&text, ",\n  \"variants\": {"));
+    MN_GOTO(hash_data(data, run));
+    MN_GOTO(mn_buf_printf(&text, ",\n  \"data\": \"%s\",\n  \"variants\": {", data));
     for (size_t i = 0; i < run->count; i++) {
         MN_GOTO(mn_run_weights(&run->variants[i], mn_run_full(run)));
         MN_GOTO(mn_buf_printf(&text, "%s\n    \"%s\": \"%s\"", i > 0 ? "," : "",

@@ -11,6 +11,7 @@
 #include "mneme/log.h"
 #include "mneme/ops.h"
 #include "mneme/table.h"
+#include "mneme/tape.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -171,6 +172,26 @@ static mn_status stand_in(mn_memory **out, plan *p) {
     return mn_memory_create(out, p->model, &options);
 }
 
+/* Without data: what a batch of whole chunks of a page takes, the largest there can be of them. */
+static mn_status add_chunks(plan *p) {
+    mn_train_options o;
+    mn_memory *memory = NULL;
+    int64_t bytes = 0;
+    MN_TRY(mn_train_library(&o, &p->run->keys.train));
+    const mn_tape_options options = {.max_tokens = o.per_device_train_batch_size * o.chunk_length,
+                                     .max_seqs = o.per_device_train_batch_size,
+                                     .compute = (mn_compute)p->run->keys.compute};
+    mn_status st = stand_in(&memory, p);
+    if (st == MN_OK) st = mn_tape_plan(&bytes, p->model, memory, &options);
+    mn_memory_close(&memory);
+    MN_TRY(st);
+    return mn_buf_printf(&p->out,
+                         "Training on pages takes at most %.1f MB beside the weights (%lld x %lld "
+                         "tokens) and the activation cache.\n",
+                         (double)bytes / 1e6, (long long)o.per_device_train_batch_size,
+                         (long long)o.chunk_length);
+}
+
 static mn_status estimate_evaluation(mn_eval_estimate *out, plan *p) {
     mn_status st = MN_OK;
     const size_t count = p->run->count;
@@ -232,17 +253,17 @@ static mn_status add_steps(plan *p) {
 
 /* How the figures were made, or what is missing for them. */
 static mn_status add_notes(plan *p) {
-    if (!p->model || !p->fever)
-        return mn_buf_printf(&p->out,
-                             "\nSamples, tokens, memory and time can be told when the %s there.\n",
-                             p->model              ? "data is"
-                             : p->run->is_prepared ? "model folder is"
-                                                   : "model folder and the data are");
-    return mn_buf_puts(
-        &p->out,
-        "\nTokens: those that pass through the model. Memory: beside the weights, which are "
-        "mapped from their files.\nTime: products with weights alone, at the rate above; "
-        "the rest comes on top.\n");
+    const char *missing = p->model              ? "data is"
+                          : p->run->is_prepared ? "model folder is"
+                                                : "model folder and the data are";
+    if (p->model && p->fever)
+        return mn_buf_puts(
+            &p->out, "\nTokens: those that pass through the model. Memory: beside the weights, "
+                     "which are mapped from their files.\nTime: products with weights alone, "
+                     "at the rate above; the rest comes on top.\n");
+    MN_TRY(mn_buf_printf(
+        &p->out, "\nSamples, tokens, memory and time can be told when the %s there.\n", missing));
+    return p->model && !mn_run_full(p->run) ? add_chunks(p) : MN_OK;
 }
 
 mn_status mn_run_plan(mn_run *run) {

@@ -67,19 +67,22 @@ static mn_status prepare(mn_run *run) {
     return mn_prepare_print(&keys, run->cli);
 }
 
-static mn_status train_variant(const mn_run *run, mn_run_variant *v, mn_device *device) {
+/* Training that has ended before is looked at again as long as something is to be done with it: the
+ * library refuses what was trained on other data or another model. */
+static mn_status train_variant(const mn_run *run, const mn_run_variant *v, mn_device *device) {
     mn_train_options options;
-    mn_train_summary summary = {0};
-    if (v->done) {
-        mn_log(MN_LOG_INFO, "train %s: skipped, it has ended before", v->name);
-        return MN_OK;
-    }
+    mn_train_summary summary = {.finished_before = true};
     MN_TRY(stopped("training"));
-    mn_log(MN_LOG_INFO, "train %s", v->name);
-    MN_TRY(mn_run_train_options(&options, run, v));
-    MN_TRY(mn_fail_in(mn_train(&summary, device, &options), "%s", v->name));
-    mn_log(MN_LOG_INFO, "train %s: %lld steps, loss %.4f", v->name, (long long)summary.steps,
-           summary.loss);
+    if (!v->done) mn_log(MN_LOG_INFO, "train %s", v->name);
+    if (!run->is_evaluated) {
+        MN_TRY(mn_run_train_options(&options, run, v));
+        MN_TRY(mn_fail_in(mn_train(&summary, device, &options), "%s", v->name));
+    }
+    if (summary.finished_before)
+        mn_log(MN_LOG_INFO, "train %s: skipped, it has ended before", v->name);
+    else
+        mn_log(MN_LOG_INFO, "train %s: %lld steps, loss %.4f", v->name, (long long)summary.steps,
+               summary.loss);
     return MN_OK;
 }
 
