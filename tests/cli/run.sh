@@ -114,6 +114,15 @@ has "$results" '"fever_0shot_choice@gpt_template-full-wd0.05"'
 has "$results" '"fever_0shot_choice"'
 run 0 run "$work/full/config.json"
 has "$err" "eval: skipped"
+# Data that was prepared anew in the same folder is not what the model was trained on.
+cp -r "$work/whole/prepared" "$work/data"
+on_data() { run "$1" run --model "$source_dir/data/demo-model" --data "$work/data" --run_dir "$work/on_data" \
+    --methods gpt_template --max_steps 3 --num_fewshot 0 --limit 8 --scoring choice --bootstrap_iters 0 --threads 1; }
+on_data 0
+run 0 prepare --claims "$source_dir/data/world/dev.jsonl" --train_claims "$source_dir/data/world/train.jsonl" \
+    --wiki "$source_dir/data/world/wiki" --out "$work/data" --top_pages 5
+on_data 2
+has "$err" "mneme run: gpt_template-wd0.05: $work/on_data/train/gpt_template-wd0.05/train_results.json was made with other training texts"
 run 1 run --model "$source_dir/data/demo-model" --data "$work" --run_dir "$work/none"
 has "$err" "mneme run: data: $work has no manifest.json"
 
