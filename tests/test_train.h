@@ -83,6 +83,7 @@ static inline void trained_open(trained *t, const char *golden, int threads) {
     t->options.memory.blocks[1] = 2;
     t->options.memory.block_count = 2;
     t->options.memory.hidden = 8;
+    t->options.chunk_length = 20; /* of 64 positions */
     t->options.on_step = listen;
     t->options.context = t;
 }

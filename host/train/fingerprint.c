@@ -12,7 +12,7 @@ uint64_t mn_fingerprint(uint64_t hash, const void *bytes, size_t len) {
 }
 
 static mn_status add_file(uint64_t *hash, const char *path) {
-    enum { BLOCKS = 64, BLOCK = 4096 };
+    enum { BLOCKS = 1024, BLOCK = 16384 };
     mn_map *map = NULL;
     MN_TRY(mn_map_open(&map, path));
     const uint64_t size = map->size;

@@ -47,7 +47,7 @@ static mn_status open_samples(trainer *t) {
              o->model, mn_tokenizer_size(t->tokenizer), (long long)t->model->config.vocab);
     if (o->texts) return mn_samples_texts(&t->samples, o->texts, t->tokenizer, &options);
     MN_TRY(mn_fever_open(&fever, o->data));
-    st = mn_fail_in(mn_samples_fever(&t->samples, fever, t->tokenizer, &options), "%s", o->data);
+    st = mn_samples_fever(&t->samples, fever, t->tokenizer, &options);
     mn_fever_close(&fever);
     return st;
 }
