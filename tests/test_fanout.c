@@ -215,10 +215,9 @@ static mn_completion *fan_out(const crowd *c, const mn_memory *const *variants, 
 }
 
 static void check_fanout(const char *folder, int64_t shift) {
-    static const setting ways[] = {{0, true, 0, 0},  {1, true, 0, 0},   {7, true, 0, 0},
-                                   {64, true, 0, 0}, {0, false, 0, 0},  {1, false, 0, 0},
-                                   {7, false, 0, 0}, {64, false, 0, 0}, {64, true, 13, 0},
-                                   {0, true, 0, 1}};
+    static const setting ways[] = {
+        {0, true, 0, 0},  {1, true, 0, 0},  {7, true, 0, 0},   {64, true, 0, 0},  {0, false, 0, 0},
+        {1, false, 0, 0}, {7, false, 0, 0}, {64, false, 0, 0}, {64, true, 13, 0}, {0, true, 0, 1}};
     crowd *c = malloc(sizeof *c);
     assert_non_null(c);
     worst = 0;
