@@ -1,10 +1,10 @@
 /* chart.h - a small writer of SVG plots: axes, lines, markers, whiskers, a legend.
  *
  * SVG is written directly, as text, rather than with cairo (whose SVG surface turns letters into
- * outlines that nobody can select) or gnuplot (which a compute node that writes a report need not
- * have). Texts stay texts; colours are classes of mn_style_chart, so that one file serves light,
- * dark and paper; every series also has a dash pattern and a marker of its own, for those who do not
- * see the colours. The first failure sticks in `st`. */
+ * outlines that nobody can select) or gnuplot (which a compute node that writes a report need
+ * not have). Texts stay texts; colours are classes of mn_style_chart, so that one file serves
+ * light, dark and paper; every series also has a dash pattern and a marker of its own, for those
+ * who do not see the colours. The first failure sticks in `st`. */
 #ifndef MNEME_REPORT_CHART_H
 #define MNEME_REPORT_CHART_H
 
@@ -22,7 +22,7 @@ typedef struct mn_axis {
     double from, to; /* where they lie, in pixels */
 } mn_axis;
 
-/* Widens low .. high to round numbers and leaves the pixels. Equal or no values give a range, too. */
+/* Widens low .. high to round numbers, leaves the pixels. Equal or no values give a range, too. */
 void mn_axis_fit(mn_axis *axis, double low, double high, bool log);
 double mn_axis_at(const mn_axis *axis, double value);
 /* Round values inside the range, at most MN_TICKS_MAX; *decimals is what they need. */

@@ -1,6 +1,7 @@
-/* document.c - the document's twelve models. Source: its tables "Fever Pages F1 Score (Pretrained)",
- * "Fever 99 Pages F1 Score (template memo - 1 shot, weight decay 0.05)", "Weight Decay 0.01", "Pythia
- * Full weight update (no memory module)" and "Full Results", copied digit by digit. */
+/* document.c - the document's twelve models. Source: its tables "Fever Pages F1 Score
+ * (Pretrained)", "Fever 99 Pages F1 Score (template memo - 1 shot, weight decay 0.05)", "Weight
+ * Decay 0.01", "Pythia Full weight update (no memory module)" and "Full Results", copied digit by
+ * digit. */
 #include "report/document.h"
 
 #include <ctype.h>

@@ -33,7 +33,7 @@ void mn_page_section(mn_page *page, const char *id, const char *title);
 void mn_page_heading(mn_page *page, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void mn_page_para(mn_page *page, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void mn_page_item(mn_page *page, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* What stands between the two is folded away in HTML until the reader opens it; not when printed. */
+/* What stands between the two is folded away in HTML until the reader opens it or prints. */
 void mn_page_fold(mn_page *page, const char *summary);
 void mn_page_unfold(mn_page *page);
 /* A figure: `svg` is a whole <svg> element with classes of mn_style_chart. Saved as <name>.svg. */

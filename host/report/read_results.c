@@ -1,5 +1,6 @@
-/* read_results.c - the results file of an evaluation: one entry per task and variant. What an entry
- * says of itself counts before what its name says; maps from task to value count like keys inside. */
+/* read_results.c - the results file of an evaluation: one entry per task and variant. What an
+ * entry says of itself counts before what its name says; a map from task to value beside the
+ * entries counts like a key inside them. */
 #include "report/runs.h"
 
 #include <math.h>

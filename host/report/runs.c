@@ -1,4 +1,4 @@
-/* runs.c - what lies in a run folder: the newest results, the trainings, the manifest of the data. */
+/* runs.c - what lies in a run folder: the newest results, the trainings, the data's manifest. */
 #include "report/runs.h"
 
 #include "mneme/file.h"
@@ -73,7 +73,7 @@ static bool is_results(const char *name) {
     return strncmp(name, "results_", 8) == 0 && len > 13 && strcmp(name + len - 5, ".json") == 0;
 }
 
-/* The results file with the greatest name, which ends in its date; `best` stays empty without one. */
+/* The results file with the greatest name, which ends in its date; `best` stays empty without. */
 static mn_status newest(mn_buf *best, const char *dir, bool deeper) {
     struct dirent **names = NULL;
     int count = 0;

@@ -1,5 +1,5 @@
-/* runs.h - what a run folder says, read once and checked. Numbers that are not there are NaN, counts
- * -1, strings NULL. Strings are owned by the run. */
+/* runs.h - what a run folder says, read once and checked. Numbers that are not there are NaN,
+ * counts -1, strings NULL. Strings are owned by the run. */
 #ifndef MNEME_REPORT_RUNS_H
 #define MNEME_REPORT_RUNS_H
 

@@ -1,4 +1,4 @@
-/* section_checks.c - paired tests, effect audit, confusion matrices: what keeps the tables honest. */
+/* section_checks.c - paired tests, effect audit, confusion: what keeps the tables honest. */
 #include "report/sections.h"
 
 #include <math.h>

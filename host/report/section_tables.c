@@ -1,4 +1,4 @@
-/* section_tables.c - the document's tables in its layout, with intervals, tests and its own figures. */
+/* section_tables.c - the document's tables in its layout, with intervals, tests, its figures. */
 #include "report/sections.h"
 
 #include <math.h>
@@ -208,13 +208,12 @@ void mn_report_memories(mn_report *report) {
     if (mn_grid_rows(grid) == 0) {
         mn_grid_drop(grid);
         mn_page_para(page, "Left out: no run has 1-shot results of a variant with a memory.");
-        return;
+    } else {
+        mn_grid_close(grid, "memories_1shot", caption);
+        mn_page_para(page, "Within noise: the difference is no larger than the half-width of its "
+                           "95 %% interval, or McNemar's p is above 0.05. More than noise needs "
+                           "both to speak against chance.");
     }
-    mn_grid_close(grid, "memories_1shot", caption);
-    mn_page_para(page,
-                 "Within noise: the difference is no larger than the half-width of its 95 %% "
-                 "interval, or McNemar's p is above 0.05. More than noise needs both to speak "
-                 "against chance.");
     for (size_t r = 0; r < report->count; r++) mn_report_plot_memories(report, &report->runs[r], r);
 }
 

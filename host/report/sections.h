@@ -10,12 +10,11 @@ typedef struct mn_report {
     mn_page page;
     mn_rundir *runs;
     size_t count;
-    bool
-        choice; /* the scoring that plots and comparisons show: choice where nothing else is there */
+    bool choice;       /* what plots and sentences show: choice where nothing was generated */
     bool any_document; /* some run is one of the document's models */
+    bool any_memory;   /* some variant has one */
     double decay;      /* the weight decay of the memory table: 0.05 where it is; NaN: none named */
     double other_decay; /* that of the weight decay table; NaN: there is no second one */
-    bool any_memory;
 } mn_report;
 
 void mn_report_summary(mn_report *report);

@@ -1,5 +1,5 @@
-/* style.c - how the report looks: on a screen light or dark, on paper always dark on light. Text has a
- * contrast of at least 7 to its ground, lines and markers of at least 3.8. */
+/* style.c - how the report looks: on a screen light or dark, on paper always dark on light. Text
+ * has a contrast of at least 7 to its ground, lines and markers of at least 4.5. */
 #include "report/page.h"
 
 const char mn_style_page[] =
