@@ -174,15 +174,17 @@ static mn_status time_both(fan *f, mn_bench_work *one, mn_bench_work *all) {
 
 /* ---- what it must cost ---- */
 
-/* Blocks `count` of the model, as often as `times`. */
+/* The work of `layers` blocks; a top also reads its outputs, the trunk and one variant the embedding. */
 static void add_blocks(mn_bench_work *w, const mn_bench *b, const mn_bench_batch *batch,
-                       int64_t count, double times, bool outputs) {
+                       int64_t layers, bool embeds, bool outputs) {
     mn_model part = *b->model;
     mn_batch work = batch->batch;
-    part.config.layers = count;
+    const double embedding = (double)(work.tokens * part.config.dim) *
+                             (double)mn_dtype_size(mn_bench_dtype(b->model));
+    part.config.layers = layers;
     if (!outputs) work.output_count = 0;
-    w->flops += times * mn_bench_flops(&part.config, &work);
-    w->bytes += times * mn_bench_bytes(&part, &work);
+    w->flops += mn_bench_flops(&part.config, &work);
+    w->bytes += mn_bench_bytes(&part, &work) - (embeds ? 0 : embedding);
 }
 
 static void add_memories(mn_bench_work *w, const fan *f, const mn_bench_batch *batch) {
@@ -207,9 +209,10 @@ static void describe(fan *f, mn_bench_work *one, mn_bench_work *all) {
     snprintf(all->title, sizeof all->title, "%lld claims, %d variants", (long long)f->claims,
              MN_BENCH_VARIANTS);
     for (int i = 0; i < 2; i++) {
-        add_blocks(one, f->b, batches[i], layers, 1, true);
-        add_blocks(all, f->b, batches[i], trunk, 1, false);
-        add_blocks(all, f->b, batches[i], layers - trunk, MN_BENCH_VARIANTS, true);
+        add_blocks(one, f->b, batches[i], layers, true, true);
+        add_blocks(all, f->b, batches[i], trunk, true, false);
+        for (int v = 0; v < MN_BENCH_VARIANTS; v++)
+            add_blocks(all, f->b, batches[i], layers - trunk, false, true);
         add_memories(all, f, batches[i]);
     }
 }
