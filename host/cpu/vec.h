@@ -55,18 +55,18 @@ V_INLINE vf v_select(vi mask, vf yes, vf no) { /* lanes of mask: -1 or 0 */
 V_INLINE vf v_max(vf a, vf b) { return v_select(a > b, a, b); }
 V_INLINE vf v_min(vf a, vf b) { return v_select(a < b, a, b); }
 
+typedef float vf8 __attribute__((vector_size(32)));
+typedef float vf4 __attribute__((vector_size(16)));
+
+/* Halves by shuffles: copying them out of memory would keep x, and every loop that made it, there. */
+V_INLINE vf8 v_low(vf x) { return __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7); }
+V_INLINE vf8 v_high(vf x) { return __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15); }
+
 V_INLINE float v_sum(vf x) {
-    typedef float v8 __attribute__((vector_size(32)));
-    typedef float v4 __attribute__((vector_size(16)));
-    v8 lo, hi;
-    v4 a, b;
-    memcpy(&lo, &x, 32);
-    memcpy(&hi, (const char *)&x + 32, 32);
-    lo += hi;
-    memcpy(&a, &lo, 16);
-    memcpy(&b, (const char *)&lo + 16, 16);
-    a += b;
-    return (a[0] + a[2]) + (a[1] + a[3]);
+    const vf8 y = v_low(x) + v_high(x);
+    const vf4 z = __builtin_shufflevector(y, y, 0, 1, 2, 3) +
+                  __builtin_shufflevector(y, y, 4, 5, 6, 7);
+    return (z[0] + z[2]) + (z[1] + z[3]);
 }
 
 V_INLINE float v_max_of(vf x) {
@@ -123,11 +123,9 @@ V_INLINE void v_store_f16(uint16_t *p, vf x) {
     const __m256i h = _mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     memcpy(p, &h, sizeof h);
 #elif defined(__F16C__)
-    __m256 a, b;
-    memcpy(&a, &x, sizeof a);
-    memcpy(&b, (const char *)&x + sizeof a, sizeof b);
-    const __m128i lo = _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m128i hi = _mm256_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    enum { NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
+    const __m128i lo = _mm256_cvtps_ph((__m256)v_low(x), NEAREST);
+    const __m128i hi = _mm256_cvtps_ph((__m256)v_high(x), NEAREST);
     memcpy(p, &lo, sizeof lo);
     memcpy((char *)p + sizeof lo, &hi, sizeof hi);
 #else
