@@ -279,6 +279,36 @@ static void training_alone_is_a_report(void **state) {
     mn_test_rmdir(run.text);
 }
 
+/* Always the same answer may score as well as any: the reader is told. By hand: 6 of 10 rows are
+ * supports; the variant answers so in 9 of 10 and is right in 6, base in 8 of 10 and is right in 5. */
+static void one_sided_answers_are_said(void **state) {
+    (void)state;
+    static const char results[] =
+        "{\"results\": {\"fever_1shot\": {\"acc\": 0.5, \"f1_micro\": 0.5, \"n\": 10}, "
+        "\"fever_1shot@gpt_wikipage\": {\"acc\": 0.6, \"f1_micro\": 0.6, \"n\": 10, "
+        "\"acc_ci95_low\": 0.5, \"acc_ci95_high\": 0.7}, "
+        "\"fever_1shot@gpt_template\": {\"acc\": 0.4, \"f1_micro\": 0.4, \"n\": 10}}, "
+        "\"confusion\": {\"fever_1shot\": {\"supports\": [5, 1, 0, 0], \"refutes\": [3, 0, 0, 1], "
+        "\"not enough info\": [0, 0, 0, 0]}, \"fever_1shot@gpt_wikipage\": {\"supports\": [6, 0, "
+        "0, 0], "
+        "\"refutes\": [3, 0, 0, 1], \"not enough info\": [0, 0, 0, 0]}}}";
+    const mn_test_path run = mn_test_tmpdir();
+    const char *const name = run.text;
+    mn_test_puts(mn_test_join(run.text, "results_2026-01-01.json").text, results);
+    MN_ASSERT_OK(mn_report_write(NULL, &name, 1, NULL));
+    char *md = read_in(mn_test_join(run.text, "report").text, "report.md");
+    contains(md, "- Always answering \"supports\" would be right in 0.600 of them.\n");
+    contains(md, "Doc at 1 shot: accuracy 0.600; against base not tested. It answers "
+                 "\"supports\" in 90 % of the rows.\n");
+    contains(md, "Its 95 % interval does not lie above always answering \"supports\" (0.600).");
+    assert_int_equal(count_of(md, "It answers"), 1);
+    free(md);
+    char *svg = read_in(mn_test_join(run.text, "report").text, "variants_1shot.svg");
+    contains(svg, ">always &quot;supports&quot;</text>");
+    free(svg);
+    mn_test_rmdir(run.text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_are_the_golden_ones),
@@ -289,6 +319,7 @@ int main(void) {
         cmocka_unit_test(runs_of_one_model_have_their_own_names),
         cmocka_unit_test(missing_parts_are_left_out_with_a_reason),
         cmocka_unit_test(training_alone_is_a_report),
+        cmocka_unit_test(one_sided_answers_are_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,6 +84,8 @@ typedef struct mn_chart_dots {
     const char *title, *description, *x_title;
     const mn_chart_dot *dots;
     size_t count;
+    double mark; /* a line to compare with, NaN for none, and what it is called */
+    const char *mark_label;
 } mn_chart_dots;
 mn_status mn_chart_draw_dots(mn_chart *chart, const mn_chart_dots *plot);
 

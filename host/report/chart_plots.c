@@ -167,7 +167,7 @@ static void dot_row(mn_chart *chart, const mn_chart_dots *plot, size_t i, double
 
 mn_status mn_chart_draw_dots(mn_chart *chart, const mn_chart_dots *plot) {
     double low = INFINITY, high = -INFINITY, widest = 0;
-    const double top = 56, bottom = top + DOT_ROW * (double)plot->count;
+    const double top = 72, bottom = top + DOT_ROW * (double)plot->count;
     for (size_t i = 0; i < plot->count; i++) {
         const mn_chart_dot *dot = &plot->dots[i];
         char label[LABEL_MAX + 8];
@@ -176,6 +176,8 @@ mn_status mn_chart_draw_dots(mn_chart *chart, const mn_chart_dots *plot) {
         shorten(label, dot->label);
         widest = fmax(widest, mn_chart_text_width(label));
     }
+    low = fmin(low, plot->mark); /* fmin leaves NaN out */
+    high = fmax(high, plot->mark);
     mn_chart_open(chart, bottom + 56, plot->title, plot->description);
     mn_axis_fit(&chart->x, low, high, false);
     chart->x.from = 24 + fmax(widest, 60);
@@ -194,6 +196,11 @@ mn_status mn_chart_draw_dots(mn_chart *chart, const mn_chart_dots *plot) {
     if (!isnan(base->value)) {
         const double x = mn_axis_at(&chart->x, base->value);
         mn_chart_line(chart, x, chart->y.to, x, chart->y.from, "w s5 d1");
+    }
+    if (!isnan(plot->mark)) {
+        const double x = mn_axis_at(&chart->x, plot->mark);
+        mn_chart_line(chart, x, chart->y.to, x, chart->y.from, "w s1 d2");
+        mn_chart_text(chart, x, chart->y.to - 5, "", "middle", plot->mark_label);
     }
     for (size_t i = 0; i < plot->count; i++)
         dot_row(chart, plot, i, top + DOT_ROW * ((double)i + 0.5) - 6);

@@ -63,6 +63,15 @@ static size_t one_model(mn_chart_series *series, mn_chart_point (*points)[SHOTS]
         }
     }
     const int64_t base = mn_rundir_base(run);
+    const char *label;
+    const double majority = mn_report_majority(run, &label);
+    if (label && count > 0) {
+        points[count][0] = (mn_chart_point){0, majority, NAN, NAN};
+        points[count][1] = (mn_chart_point){SHOTS - 1, majority, NAN, NAN};
+        series[count] = (mn_chart_series){
+            .label = "always one label", .points = points[count], .count = 2, .bare = true};
+        count++;
+    }
     const size_t n = base >= 0 ? document_points(points[count], run, (size_t)base, report->choice)
                                : 0;
     if (n > 0 && count > 0) {
@@ -118,7 +127,7 @@ done:
 void mn_report_plot_memories(mn_report *report, const mn_rundir *run, size_t number) {
     mn_page *page = &report->page;
     const int64_t base = mn_rundir_base(run);
-    char name[64], title[256];
+    char name[64], title[256], mark[64];
     mn_chart chart = {0};
     size_t count = 0;
     if (page->st != MN_OK || base < 0 || !mn_rundir_find(run, (size_t)base, 1, report->choice))
@@ -144,6 +153,9 @@ void mn_report_plot_memories(mn_report *report, const mn_rundir *run, size_t num
         };
     }
     if (count > 1) {
+        const char *label;
+        const double majority = mn_report_majority(run, &label);
+        snprintf(mark, sizeof mark, "always \"%s\"", label ? label : "");
         snprintf(title, sizeof title, "Variants at 1 shot: %.180s", run->name);
         const mn_chart_dots plot = {
             .title = title,
@@ -153,11 +165,15 @@ void mn_report_plot_memories(mn_report *report, const mn_rundir *run, size_t num
             .x_title = "f1.micro",
             .dots = dots,
             .count = count,
+            .mark = majority,
+            .mark_label = mark,
         };
         file_name(name, "variants_1shot", report, number);
         page->st = mn_chart_draw_dots(&chart, &plot);
         mn_page_figure(page, name, title, &chart.svg,
-                       "Band and dashed line: base with its 95 % interval. Filled: more than noise "
+                       "Band and dashed line: base with its 95 % interval. Dotted line: what "
+                       "always giving the "
+                       "most frequent label would score. Filled: more than noise "
                        "against base, by the paired test on the same rows. Hollow: within noise.");
     }
     mn_chart_free(&chart);

@@ -8,23 +8,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { KEY_MAX = 64 };
+
 /* "<name><suffix>,none", or without the filter; NaN when it is null or not there. */
-static mn_status metric(double *out, const mn_json *doc, const cJSON *obj, const char *name,
-                        const char *suffix) {
-    char key[64];
-    snprintf(key, sizeof key, "%s%s,none", name, suffix);
-    if (!mn_json_has(obj, key)) snprintf(key, sizeof key, "%s%s", name, suffix);
+static mn_status metric(double *out, char key[KEY_MAX], const mn_json *doc, const cJSON *obj,
+                        const char *name, const char *suffix) {
+    snprintf(key, KEY_MAX, "%s%s,none", name, suffix);
+    if (!mn_json_has(obj, key)) snprintf(key, KEY_MAX, "%s%s", name, suffix);
     return mn_json_f64_or(out, doc, obj, key, NAN);
 }
 
 static mn_status measured(mn_rundir_value *out, const mn_json *doc, const cJSON *obj,
                           const char *name) {
-    MN_TRY(metric(&out->value, doc, obj, name, ""));
-    MN_TRY(metric(&out->low, doc, obj, name, "_ci95_low"));
-    MN_TRY(metric(&out->high, doc, obj, name, "_ci95_high"));
-    MN_CHECK(!(out->value < 0) && !(out->value > 1), MN_ERR_DATA,
-             "%s: results.%s.%s: expected a share from 0 to 1, found %g", doc->name, obj->string,
-             name, out->value);
+    static const char *const suffixes[] = {"", "_ci95_low", "_ci95_high"};
+    double *const values[] = {&out->value, &out->low, &out->high};
+    for (size_t i = 0; i < 3; i++) {
+        char key[KEY_MAX];
+        MN_TRY(metric(values[i], key, doc, obj, name, suffixes[i]));
+        if (*values[i] < 0 || *values[i] > 1)
+            return mn_json_fail(doc, cJSON_GetObjectItemCaseSensitive(obj, key),
+                                "expected a share from 0 to 1, found %g", *values[i]);
+    }
     return MN_OK;
 }
 
@@ -119,6 +123,7 @@ static mn_status read_entry(mn_rundir *run, const cJSON *obj) {
     const mn_json *doc = run->results;
     mn_rundir_entry e = {0};
     double unparsed;
+    char key[KEY_MAX];
     if (!cJSON_IsObject(obj)) return mn_json_fail(doc, obj, "expected an object");
     MN_TRY(identity(&e, run, obj));
     if (mn_rundir_find(run, e.variant, e.shots, e.choice))
@@ -128,8 +133,8 @@ static mn_status read_entry(mn_rundir *run, const cJSON *obj) {
     MN_TRY(measured(&e.accuracy, doc, obj, "acc"));
     MN_TRY(measured(&e.micro, doc, obj, "f1_micro"));
     MN_TRY(measured(&e.macro, doc, obj, "f1_macro"));
-    MN_TRY(metric(&e.coverage, doc, obj, "coverage", ""));
-    MN_TRY(metric(&unparsed, doc, obj, "unparsed", ""));
+    MN_TRY(metric(&e.coverage, key, doc, obj, "coverage", ""));
+    MN_TRY(metric(&unparsed, key, doc, obj, "unparsed", ""));
     e.unparsed = unparsed >= 0 && unparsed < 0x1p52 ? (int64_t)unparsed : -1;
     MN_TRY(mn_json_i64_or(&e.n, doc, obj, "n", 0, INT64_C(1) << 52, -1));
     MN_TRY(read_confusion(&e, doc, obj));

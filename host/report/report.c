@@ -33,6 +33,35 @@ const mn_rundir_comparison *mn_report_against_base(const mn_rundir *run,
     return same ? &entry->comparison : NULL;
 }
 
+static const char *const labels[] = {"supports", "refutes", "not enough info"};
+
+/* Of the sums of rows (gold labels) or of columns (answers). */
+static double largest(const mn_rundir_entry *entry, bool of_answers, const char **label) {
+    int64_t sums[3] = {0}, all = 0;
+    *label = NULL;
+    if (!entry->has_confusion) return NAN;
+    for (int g = 0; g < 3; g++)
+        for (int p = 0; p < 4; p++) {
+            all += entry->confusion[g][p];
+            if (!of_answers || p < 3) sums[of_answers ? p : g] += entry->confusion[g][p];
+        }
+    if (all == 0) return NAN;
+    int best = 0;
+    for (int i = 1; i < 3; i++)
+        if (sums[i] > sums[best]) best = i;
+    *label = labels[best];
+    return (double)sums[best] / (double)all;
+}
+
+double mn_report_majority(const mn_rundir *run, const char **label) {
+    *label = NULL;
+    return run->entry_count ? largest(&run->entries[0], false, label) : NAN;
+}
+
+double mn_report_favourite(const mn_rundir_entry *entry, const char **label) {
+    return largest(entry, true, label);
+}
+
 const char *mn_report_verdict(const mn_rundir_comparison *comparison) {
     if (comparison->same) return "same answers";
     if (!comparison->judged) return "no interval";

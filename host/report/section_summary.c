@@ -35,12 +35,22 @@ static const mn_rundir_entry *best_of(const mn_rundir *run, size_t variant, bool
     return best;
 }
 
+/* " It answers "supports" in 97 % of the rows.", or nothing: a score by one answer is no knowledge. */
+static void one_sided(char out[96], const mn_rundir_entry *e) {
+    const char *label;
+    const double share = mn_report_favourite(e, &label);
+    if (share >= 0.9)
+        snprintf(out, 96, " It answers \"%s\" in %.0f %% of the rows.", label, 100 * share);
+    else out[0] = '\0';
+}
+
 static void say_shots(mn_page *page, const mn_rundir *run, bool choice) {
     const int64_t base = mn_rundir_base(run);
     const mn_rundir_entry *best = base >= 0 ? best_of(run, (size_t)base, choice) : NULL;
-    char range[64], text[192] = "", name[32], other[32] = "";
+    char range[64], text[192] = "", name[32], other[32] = "", note[96];
     if (!best) return;
     interval(range, &best->micro);
+    one_sided(note, best);
     const mn_rundir_comparison *c = &best->comparison;
     if (c->known) {
         for (size_t i = 0; i < run->entry_count; i++)
@@ -48,21 +58,23 @@ static void say_shots(mn_page *page, const mn_rundir *run, bool choice) {
                 mn_report_shots(other, run->entries[i].shots);
         difference(text, c);
     }
-    mn_page_item(page, "Examples without training: best is %s with f1.micro %.3f (%s)%s%s%s%s.",
+    mn_page_item(page, "Examples without training: best is %s with f1.micro %.3f (%s)%s%s%s%s.%s",
                  mn_report_shots(name, best->shots), best->micro.value, range,
-                 *text ? "; accuracy against " : "", *text ? other : "", *text ? ": " : "", text);
+                 *text ? "; accuracy against " : "", *text ? other : "", *text ? ": " : "", text,
+                 note);
 }
 
 static void say_memory(mn_page *page, const mn_rundir *run, const mn_rundir_variant *v,
                        bool choice) {
     const mn_rundir_entry *e = mn_rundir_find(run, (size_t)(v - run->variants), 1, choice);
     const mn_rundir_comparison *c = mn_report_against_base(run, e);
-    char text[192];
+    char text[192], note[96];
     if (!e) return;
     if (c) difference(text, c);
-    else snprintf(text, sizeof text, "not compared with base");
-    mn_page_item(page, "%s at 1 shot: accuracy %.3f; against base %s.", v->label, e->accuracy.value,
-                 text);
+    else snprintf(text, sizeof text, "not tested");
+    one_sided(note, e);
+    mn_page_item(page, "%s at 1 shot: accuracy %.3f; against base %s.%s", v->label,
+                 e->accuracy.value, text, note);
 }
 
 /* Of the base and the memories of the first weight decay. */
@@ -83,13 +95,21 @@ static void say_best(mn_page *page, const mn_report *report, const mn_rundir *ru
     }
     if (compared < 3) return;
     const mn_rundir_comparison *c = mn_report_against_base(run, best);
-    mn_page_item(page, "Highest accuracy at 1 shot of these: %s with %.3f%s.", label,
+    const char *answer;
+    const double majority = mn_report_majority(run, &answer);
+    char note[128] = "";
+    if (best->accuracy.low <= majority)
+        snprintf(note, sizeof note,
+                 " Its 95 %% interval does not lie above always answering \"%s\" (%.3f).", answer,
+                 majority);
+    mn_page_item(page, "Highest accuracy at 1 shot of these: %s with %.3f%s.%s", label,
                  best->accuracy.value,
                  !c           ? ""
                  : c->same    ? ", the answers of base"
                  : !c->judged ? "; without an interval this may be noise"
                  : c->noise   ? "; the lead over base is within noise"
-                              : "; the lead over base is more than noise");
+                              : "; the lead over base is more than noise",
+                 note);
 }
 
 static mn_status count_in(int64_t *out, const mn_rundir *run, const char *key) {
@@ -112,6 +132,11 @@ static void say_rows(mn_report *report, const mn_rundir *run) {
             "no page.",
             (long long)n, (long long)pages, (long long)(dropped > 0 ? dropped : 0));
     else mn_page_item(page, "%lld rows.", (long long)n);
+    const char *label;
+    const double majority = mn_report_majority(run, &label);
+    if (label)
+        mn_page_item(page, "Always answering \"%s\" would be right in %.3f of them.", label,
+                     majority);
 }
 
 void mn_report_summary(mn_report *report) {

@@ -43,6 +43,10 @@ double mn_report_document(const mn_rundir *run, const mn_rundir_variant *variant
 /* The comparison of a variant's entry with the base of the same task, or NULL. */
 const mn_rundir_comparison *mn_report_against_base(const mn_rundir *run,
                                                    const mn_rundir_entry *entry);
+/* How often the most frequent gold label, or answer of an entry, is the one: its share of all rows
+ * and its name; NaN and NULL without a confusion matrix. What always gives that label scores so. */
+double mn_report_majority(const mn_rundir *run, const char **label);
+double mn_report_favourite(const mn_rundir_entry *entry, const char **label);
 /* "within noise", "more than noise", "same answers", "no interval". */
 const char *mn_report_verdict(const mn_rundir_comparison *comparison);
 /* Its label on the page where `shown`, its id in the CSV file. */
