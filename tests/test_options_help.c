@@ -81,9 +81,16 @@ static void wrapping(void **state) {
     MN_ASSERT_OK(mn_wrap(&out, "a b", 4, 2)); /* two columns taken: two blanks to column 4 */
     MN_ASSERT_OK(mn_wrap(&out, "a b", 4, 4)); /* no room for a blank: a line of its own */
     MN_ASSERT_OK(mn_wrap(&out, word, 0, 0));  /* longer than a line: left whole */
+    word[50] = word[60] = word[90] = ',';
+    MN_ASSERT_OK(mn_wrap(&out, word, 20, 20)); /* but broken behind the last comma that fits */
+    word[50] = word[60] = word[90] = 'w';
     assert_string_equal(strtok(out.data, "\n"), "  a b");
     assert_string_equal(strtok(NULL, "\n"), "    a b");
     assert_string_equal(strtok(NULL, "\n"), word);
+    const char *line = strtok(NULL, "\n");
+    assert_int_equal(strlen(line), 20 + 51);
+    assert_int_equal(line[20 + 50], ',');
+    assert_int_equal(strlen(strtok(NULL, "\n")), 20 + 49);
     mn_buf_clear(&out);
     word[76] = '\0';
     MN_ASSERT_OK(mn_buf_printf(&out, "%s", ""));

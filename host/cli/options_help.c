@@ -78,6 +78,14 @@ done:
     return st;
 }
 
+/* A word ends at a blank; one that no line holds, behind its last comma that a line holds. */
+static size_t word_length(const char *word, size_t most) {
+    const size_t len = strcspn(word, " ");
+    size_t comma = len > most ? most : 0;
+    while (comma > 0 && word[comma - 1] != ',') comma--;
+    return comma > 0 ? comma : len;
+}
+
 mn_status mn_wrap(mn_buf *out, const char *text, size_t indent, size_t column) {
     if (column > 0 && column + 1 > indent) {
         MN_TRY(mn_buf_puts(out, "\n"));
@@ -86,7 +94,7 @@ mn_status mn_wrap(mn_buf *out, const char *text, size_t indent, size_t column) {
     MN_TRY(mn_buf_printf(out, "%*s", (int)(indent - column), ""));
     column = indent;
     for (const char *word = text; *word;) {
-        const size_t len = strcspn(word, " ");
+        const size_t len = word_length(word, 80 - indent);
         if (column > indent && column + 1 + len > 80) {
             MN_TRY(mn_buf_printf(out, "\n%*s", (int)indent, ""));
             column = indent;
