@@ -15,8 +15,8 @@ static const char *const computes[] = {"f32", "bf16", NULL};
 static const mn_option rows[] = {
     MN_OPT_PATH(mn_bench_options, shape, "NAME", NULL,
                 "random fp16 weights of this shape: pythia-70m, pythia-160m, pythia-410m, "
-                "pythia-1b, pythia-1.4b, pythia-2.8b, pythia-6.9b, pythia-12b, llama-2-7b or "
-                "llama-2-13b"),
+                "pythia-1b, pythia-1.4b, pythia-2.8b, pythia-6.9b, pythia-12b, llama-2-7b, "
+                "llama-2-13b or one of these two with -chat"),
     MN_OPT_PATH(mn_bench_options, model, "DIR", NULL, "the weights of a model's folder instead"),
     MN_OPT_CHOICE_LIST(
         mn_bench_options, what, "prefill,decode,prefix", kinds,

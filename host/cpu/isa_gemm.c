@@ -7,8 +7,8 @@
  * The order of every sum is fixed by DEPTH alone: results depend neither on the number of threads nor
  * on the other rows. In bf16 a unit holds two numbers and one instruction does both (AVX512_BF16);
  * without it the numbers are rounded and multiplied as fp32, which is exact. */
+#include "cpu/epilogue.h"
 #include "cpu/gemm.h"
-#include "cpu/vec.h"
 
 #include <omp.h>
 
@@ -16,6 +16,7 @@ enum {
     ROWS = 12,     /* of a panel of a; the last one has 4, 8 or 12 */
     COLS = 2 * VL, /* of a panel of b */
     DEPTH = 1024,  /* units per block of b */
+    AHEAD = 12,    /* units: how far the inner loop fetches */
     WIDTH = 128,   /* columns per block of b, at most */
 #if defined(__AVX512F__)
     TILE = 12, /* 24 sums, 2 vectors and a broadcast in 32 registers */
@@ -29,13 +30,12 @@ enum {
 #endif
 };
 
-/* What a tile adds its sums to, and what it does with them. */
-typedef struct tile_end {
+/* Where a row panel's sums go. */
+typedef struct target {
     float *y;
     int64_t ldy, rows, cols; /* of y that exist */
-    const float *bias;
-    bool add, gelu;
-} tile_end;
+    bool add;
+} target;
 
 V_INLINE vf multiply_add(vf sum, vf a, vf b, const bool pairs) {
 #if defined(__AVX512F__)
@@ -48,55 +48,68 @@ V_INLINE vf multiply_add(vf sum, vf a, vf b, const bool pairs) {
     return sum + a * b;
 }
 
-V_INLINE void finish(const tile_end *e, vf sum, int64_t row, int64_t col) {
-    const int64_t n = e->cols - col < VL ? e->cols - col : VL;
-    if (n <= 0 || row >= e->rows) return;
-    float *y = e->y + row * e->ldy + col;
-    if (e->add) sum += n == VL ? v_load(y) : v_load_n(y, n);
-    if (e->bias) sum += n == VL ? v_load(e->bias + col) : v_load_n(e->bias + col, n);
-    if (e->gelu) sum = v_gelu(sum);
-    if (n == VL) v_store(y, sum);
-    else v_store_n(y, sum, n);
+/* y = or += sums of one vector, of which the first `n` exist. */
+V_INLINE void put(float *y, vf sum, bool add, int64_t n) {
+    if (n >= VL) v_store(y, add ? sum + v_load(y) : sum);
+    else if (n > 0) v_store_n(y, add ? sum + v_load_n(y, n) : sum, n);
 }
 
 /* `rows` of a panel of a (units of row length `width`) times `vectors` of a panel of b. */
-V_TILE void tile(const tile_end *e, const float *a, int64_t width, const float *b, int64_t depth,
+V_TILE void tile(const target *t, const float *a, int64_t width, const float *b, int64_t depth,
                  int64_t row, int64_t col, const int rows, const int vectors, const bool pairs) {
     vf sum[TILE * VECTORS];
+    const int64_t ldy = t->ldy, left = t->cols - col; /* copies: stores to y cannot change them */
+    const bool add = t->add;
+    float *y = t->y + row * ldy + col;
+#pragma GCC unroll 24
     for (int i = 0; i < rows * vectors; i++) sum[i] = v_set(0);
-    for (int i = 0; i < rows && row + i < e->rows; i++)
-        for (int v = 0; v < vectors; v++)
-            __builtin_prefetch(e->y + (row + i) * e->ldy + col + v * VL, 1);
+    for (int i = 0; i < rows && row + i < t->rows; i++)
+        for (int v = 0; v < vectors; v++) __builtin_prefetch(y + i * ldy + v * VL, 1);
     for (int64_t d = 0; d < depth; d++) {
         vf bv[VECTORS];
         for (int v = 0; v < vectors; v++) {
             bv[v] = v_load(b + d * COLS + v * VL);
-            __builtin_prefetch(b + (d + 12) * COLS + v * VL);
+            __builtin_prefetch(b + (d + AHEAD) * COLS + v * VL);
         }
-        if (rows == 12) __builtin_prefetch(a + (d + 16) * 12);
+        if (rows > 4) __builtin_prefetch(a + (d + AHEAD) * width);
         for (int i = 0; i < rows; i++) {
             const vf av = v_set(a[d * width + i]);
             for (int v = 0; v < vectors; v++)
                 sum[i * vectors + v] = multiply_add(sum[i * vectors + v], av, bv[v], pairs);
         }
     }
-    for (int i = 0; i < rows; i++)
-        for (int v = 0; v < vectors; v++) finish(e, sum[i * vectors + v], row + i, col + v * VL);
+    const int64_t n = t->rows - row < rows ? t->rows - row : rows;
+    for (int i = 0; i < n; i++)
+        for (int v = 0; v < vectors; v++)
+            put(y + i * ldy + v * VL, sum[i * vectors + v], add, left - v * VL);
 }
 
-V_TILE void panel(const tile_end *e, const float *a, int64_t width, const float *b, int64_t depth,
+V_TILE void panel(const target *t, const float *a, int64_t width, const float *b, int64_t depth,
                   int64_t row, int64_t col, const bool pairs) {
-    for (int v = 0; v < 2 && col + v * VL < e->cols; v += VECTORS) {
+    for (int v = 0; v < 2 && col + v * VL < t->cols; v += VECTORS) {
         const float *bv = b + v * VL;
         const int64_t at = col + v * VL;
-        if (TILE == 12 && width == 12) tile(e, a, 12, bv, depth, row, at, TILE, VECTORS, pairs);
+        if (TILE == 12 && width == 12) tile(t, a, 12, bv, depth, row, at, TILE, VECTORS, pairs);
         else if (TILE == 12 && width == 8)
-            tile(e, a, 8, bv, depth, row, at, TILE * 2 / 3, VECTORS, pairs);
-        else if (TILE == 12) tile(e, a, 4, bv, depth, row, at, TILE / 3, VECTORS, pairs);
+            tile(t, a, 8, bv, depth, row, at, TILE * 2 / 3, VECTORS, pairs);
+        else if (TILE == 12) tile(t, a, 4, bv, depth, row, at, TILE / 3, VECTORS, pairs);
         else
             for (int64_t i = 0; i < width; i += TILE)
-                tile(e, a + i, width, bv, depth, row + i, at, TILE, VECTORS, pairs);
+                tile(t, a + i, width, bv, depth, row + i, at, TILE, VECTORS, pairs);
     }
+}
+
+/* One panel of rows over a block of b, and then bias and activation while y is still near. */
+static void row_panel(const mn_product *p, const target *t, mn_unit unit, const float *a,
+                      int64_t width, const float *b, int64_t depth, int64_t row, int64_t col,
+                      bool last) {
+    for (int64_t j = 0; j < t->cols; j += COLS) {
+        if (unit == MN_UNIT_PAIR) panel(t, a, width, b + j * depth, depth, row, j, true);
+        else panel(t, a, width, b + j * depth, depth, row, j, false);
+    }
+    if (!last || (!p->bias && p->epilogue != MN_EPILOGUE_GELU)) return;
+    for (int64_t i = row; i < row + width && i < p->m; i++)
+        finish_row(t->y + i * t->ldy, NULL, p->bias ? p->bias + col : NULL, p->epilogue, t->cols);
 }
 
 static int64_t padded_rows(int64_t m) { return (m + 3) / 4 * 4; }
@@ -111,24 +124,17 @@ static void columns(const mn_product *p, mn_unit unit, const float *packed, int6
     const int64_t units = units_of(p, unit), rows = padded_rows(p->m);
     for (int64_t begin = 0; begin < units; begin += DEPTH) {
         const int64_t depth = units - begin < DEPTH ? units - begin : DEPTH;
-        const bool last = begin + depth == units;
-        const tile_end e = {.y = p->y + col,
-                            .ldy = p->ldy,
-                            .rows = p->m,
-                            .cols = cols,
-                            .bias = last && p->bias ? p->bias + col : NULL,
-                            .add = begin > 0 || p->epilogue == MN_EPILOGUE_ADD,
-                            .gelu = last && p->epilogue == MN_EPILOGUE_GELU};
+        const target t = {.y = p->y + col,
+                          .ldy = p->ldy,
+                          .rows = p->m,
+                          .cols = cols,
+                          .add = begin > 0 || p->epilogue == MN_EPILOGUE_ADD};
         for (int64_t j = 0; j < cols; j += COLS)
             MN_CPU(pack_b)(scratch + j * depth, p, unit, col + j, cols - j, begin, depth);
         for (int64_t i = 0; i < rows; i += ROWS) {
             const int64_t width = rows - i < ROWS ? rows - i : ROWS;
-            const float *a = packed + i * units + begin * width;
-            for (int64_t j = 0; j < cols; j += COLS) {
-                if (unit == MN_UNIT_PAIR)
-                    panel(&e, a, width, scratch + j * depth, depth, i, j, true);
-                else panel(&e, a, width, scratch + j * depth, depth, i, j, false);
-            }
+            row_panel(p, &t, unit, packed + i * units + begin * width, width, scratch, depth, i,
+                      col, begin + depth == units);
         }
     }
 }

@@ -266,9 +266,7 @@ mn_status mn_eval_begin(mn_evaluation **out, mn_model *model, const mn_tokenizer
     mn_status st = MN_OK;
     *out = NULL;
     MN_TRY(check_options(options));
-    MN_CHECK(mn_tokenizer_size(tokenizer) <= model->config.vocab, MN_ERR_DATA,
-             "the tokenizer has %d tokens, the model %lld: they do not belong together",
-             mn_tokenizer_size(tokenizer), (long long)model->config.vocab);
+    MN_TRY(mn_model_fits_tokens(&model->config, mn_tokenizer_size(tokenizer), model->path));
     mn_evaluation *e = calloc(1, sizeof *e);
     MN_CHECK(e, MN_ERR_MEMORY, "no memory for an evaluation");
     *e = (mn_evaluation){.model = model,

@@ -22,18 +22,32 @@ struct journal {
     mn_buf lines; /* scratch */
 };
 
+static mn_status append_file(mn_buf *out, const char *path) {
+    struct stat info;
+    if (stat(path, &info) != 0) return MN_OK;
+    return mn_buf_printf(out, "%lld.%lld.%09ld;", (long long)info.st_size,
+                         (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
+}
+
 /* Sizes and times of the model's files: enough to notice that they were replaced. */
 static mn_status append_files(mn_buf *out, const mn_model *m) {
+    static const char *const beside[] = {"config.json", "tokenizer.json", "tokenizer.model",
+                                         "tokenizer_config.json"};
     const char *last = "";
+    mn_buf path = {0};
+    mn_status st = MN_OK;
     for (int64_t i = 0; m->checkpoint && i < mn_checkpoint_count(m->checkpoint); i++) {
         const char *file = mn_checkpoint_at(m->checkpoint, i)->file;
-        struct stat info;
-        if (strcmp(file, last) == 0 || stat(file, &info) != 0) continue;
+        if (strcmp(file, last) != 0) MN_GOTO(append_file(out, file));
         last = file;
-        MN_TRY(mn_buf_printf(out, "%lld.%lld.%09ld;", (long long)info.st_size,
-                             (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec));
     }
-    return MN_OK;
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
+        MN_GOTO(mn_path_join(&path, m->path, beside[i]));
+        MN_GOTO(append_file(out, path.data));
+    }
+done:
+    mn_buf_free(&path);
+    return st;
 }
 
 static uint64_t fnv1a(uint64_t hash, const void *bytes, size_t len) {

@@ -32,6 +32,7 @@ typedef struct mn_device {
 /* threads 0: all cores that this process may use. */
 mn_status mn_device_open(mn_device **out, const char *spec, int threads);
 void mn_device_close(mn_device **device);
+mn_status mn_device_check(const char *spec); /* fails when there is no device of this name */
 
 mn_status mn_cpu_open(mn_device **out, int threads); /* host/cpu: always there */
 
