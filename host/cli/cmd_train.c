@@ -92,7 +92,8 @@ mn_status mn_cmd_train(int argc, char **argv) {
     const mn_command command = {
         .name = "train",
         .about =
-            "Trains memories behind blocks of a frozen model, or the whole model, on the pages of a "
+            "Trains memories behind blocks of a frozen model, or the whole model, on the pages of "
+            "a "
             "prepared FEVER folder, on their training claims, or on both. Leaves an adapter (or "
             "a model folder), logs and checkpoints in output_dir. Interrupted, the same command "
             "goes on where it stopped and ends with the same weights, bit for bit.",
