@@ -146,6 +146,7 @@ static mn_status after_step(trainer *t, const mn_train_step *report) {
     const bool validates = o->eval_steps > 0 ? is_due(step, o->eval_steps) || ends : epoch_ends;
     if (validates && t->samples->train_count < t->samples->count)
         MN_TRY(validate(t, report->epoch));
+    if (t->state.stopped_early && t->state.window_targets > 0) MN_TRY(log_step(t, report));
     if (o->on_step) MN_TRY(o->on_step(o->context, report));
     if (is_due(step, o->save_steps) && !ends) MN_TRY(mn_train_save(t));
     if (!mn_stop_requested() || ends || t->state.stopped_early) return MN_OK;
