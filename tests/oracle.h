@@ -57,6 +57,18 @@ static inline void FN(ref_rmsnorm)(REAL *y, const REAL *x, const REAL *weight, d
     }
 }
 
+/* y += gate * layernorm(d) */
+static inline void FN(ref_gated_norm)(REAL *y, const REAL *d, const REAL *weight, const REAL *bias,
+                                      REAL gate, double eps, int64_t rows, int64_t dim) {
+    for (int64_t r = 0; r < rows; r++, d += dim, y += dim) {
+        REAL mean = 0, var = 0;
+        for (int64_t c = 0; c < dim; c++) mean += d[c] / (double)dim;
+        for (int64_t c = 0; c < dim; c++) var += (d[c] - mean) * (d[c] - mean) / (double)dim;
+        for (int64_t c = 0; c < dim; c++)
+            y[c] += gate * ((d[c] - mean) / sqrt(var + eps) * weight[c] + bias[c]);
+    }
+}
+
 /* y has no padding here: ldy = N. bias may be NULL. */
 static inline void FN(ref_linear)(REAL *y, const REAL *x, const REAL *w, const REAL *bias,
                                   mn_epilogue epilogue, int64_t m, int64_t n, int64_t k) {
@@ -155,6 +167,15 @@ static inline REAL FN(ref_lse)(const REAL *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) max = creal(x[i]) > max ? creal(x[i]) : max;
     for (int64_t i = 0; i < n; i++) sum += exp(x[i] - max);
     return max + log(sum);
+}
+
+/* sum over rows of what the target costs */
+static inline REAL FN(ref_cross_entropy)(const REAL *logits, const int32_t *targets, int64_t rows,
+                                         int64_t vocab) {
+    REAL loss = 0;
+    for (int64_t r = 0; r < rows; r++)
+        loss += FN(ref_lse)(logits + r * vocab, vocab) - logits[r * vocab + targets[r]];
+    return loss;
 }
 
 #undef REAL

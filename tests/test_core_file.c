@@ -109,6 +109,9 @@ static void hashes_are_those_of_the_standard(void **state) {
     mn_test_write(path.text, million, sizeof million);
     MN_ASSERT_OK(mn_sha256_file(hex, path.text));
     assert_string_equal(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+    memset(hex, 0, sizeof hex);
+    MN_ASSERT_OK(mn_sha256_large(hex, path.text));
+    assert_string_equal(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
     mn_test_write(path.text, NULL, 0);
     MN_ASSERT_OK(mn_sha256_file(hex, path.text));
     assert_string_equal(hex, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");

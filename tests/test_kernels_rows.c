@@ -213,13 +213,17 @@ static void swiglu_case(const devices *all, const char *what, const float *gate,
     for (int64_t i = 0; i < n; i++)
         bound[i] = 8 * unit * fabs(want[i]) + (dg[i] < -80 ? 2.7e-37 * fabs(du[i]) : 0) + 0x1p-148;
     verdict v = verdict_open(what, want, bound, n);
-    for (int d = 0; d < all->count; d++) {
-        mn_tensor tg = mn_tensor_2d(y, MN_F32, rows, dim);
-        const mn_tensor tu = mn_tensor_2d((void *)(uintptr_t)up, MN_F32, rows, dim);
-        memcpy(y, gate, mn_tensor_bytes(&tg));
-        MN_ASSERT_OK(mn_swiglu_fwd(all->dev[d], &tg, &tg, &tu));
-        verdict_on(&v, all->dev[d], y);
-    }
+    for (int d = 0; d < all->count; d++)
+        for (int in_place = 0; in_place < 2; in_place++) {
+            mn_tensor ty = mn_tensor_2d(y, MN_F32, rows, dim), tg = ty;
+            const mn_tensor tu = mn_tensor_2d((void *)(uintptr_t)up, MN_F32, rows, dim);
+            memset(y, 0xFF, mn_tensor_bytes(&ty));
+            if (in_place) memcpy(y, gate, mn_tensor_bytes(&ty));
+            else tg.data = (void *)(uintptr_t)gate;
+            MN_ASSERT_OK(mn_swiglu_fwd(all->dev[d], &ty, &tg, &tu));
+            if (in_place) assert_memory_equal(y, v.first, (size_t)n * sizeof *y);
+            verdict_on(&v, all->dev[d], y);
+        }
     verdict_close(&v);
     double *const used[] = {dg, du, want, bound};
     for (size_t i = 0; i < sizeof used / sizeof *used; i++) test_free(used[i]);

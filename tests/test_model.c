@@ -105,6 +105,16 @@ static void test_keys(void **state) {
                        ", \"num_key_value_heads\": 2, \"head_dim\": 20, \"rope_theta\": 1e6,"
                        "\"rms_norm_eps\": 1e-5, \"rope_scaling\": {\"rope_type\": \"default\"}}"));
     assert_true(c.kv_heads == 2 && c.head_dim == 20 && c.rope_base == 1e6 && c.norm_eps == 1e-5f);
+    /* As transformers 5 writes it: one object, which wins over the older keys. */
+    MN_ASSERT_OK(parse(&c,
+                       NEOX ", \"rotary_pct\": 1, \"rotary_emb_base\": 500, \"rope_parameters\":"
+                            "{\"rope_type\": \"default\", \"rope_theta\": 700,"
+                            " \"partial_rotary_factor\": 0.5}}"));
+    assert_true(c.rotary_dims == 8 && c.rope_base == 700);
+    MN_ASSERT_OK(parse(&c, NEOX ", \"rotary_pct\": 1, \"rope_parameters\": {}}"));
+    assert_true(c.rotary_dims == 16 && c.rope_base == 10000);
+    MN_ASSERT_OK(parse(&c, LLAMA ", \"rope_theta\": 5, \"rope_parameters\": {\"rope_theta\": 6}}"));
+    assert_true(c.rope_base == 6);
     /* Without a class the model type decides. */
     MN_ASSERT_OK(parse(&c,
                        "{\"model_type\": \"llama\", \"hidden_size\": 8, \"num_hidden_layers\": 1,"
@@ -135,6 +145,9 @@ static void test_refused_configs(void **state) {
          MN_ERR_UNSUPPORTED},
         {LLAMA ", \"rope_parameters\": {\"rope_type\": \"yarn\"}}", "type \"yarn\"",
          MN_ERR_UNSUPPORTED},
+        {LLAMA ", \"rope_theta\": 0}", "a rotary base of 0", MN_ERR_DATA},
+        {NEOX ", \"rotary_emb_base\": -1}", "a rotary base of -1", MN_ERR_DATA},
+        {LLAMA ", \"rms_norm_eps\": -1e-5}", "a norm epsilon of -1e-05", MN_ERR_DATA},
         {LLAMA ", \"rope_scaling\": 2}", "$.rope_scaling: expected an object", MN_ERR_DATA},
         {LLAMA ", \"max_position_embeddings\": 0}", "$.max_position_embeddings", MN_ERR_DATA},
         {LLAMA ", \"tie_word_embeddings\": 1}", "$.tie_word_embeddings", MN_ERR_DATA},
@@ -189,6 +202,9 @@ static void test_binding(void **state) {
         mn_binding_at(&row, &tied, NULL, i);
         assert_string_not_equal(row.name, "lm_head.weight");
     }
+    assert_true(mn_binding_is_tied_output(&tied, "lm_head.weight"));
+    assert_false(mn_binding_is_tied_output(&tied, "model.norm.weight"));
+    assert_false(mn_binding_is_tied_output(&c, "lm_head.weight"));
     assert_true(mn_binding_is_buffer("gpt_neox.layers.3.attention.bias"));
     assert_true(mn_binding_is_buffer("gpt_neox.layers.11.attention.masked_bias"));
     assert_true(mn_binding_is_buffer("gpt_neox.layers.0.attention.rotary_emb.inv_freq"));

@@ -8,13 +8,15 @@
 #include "mneme/log.h"
 #include "mneme/session.h"
 
-enum { MN_BENCH_REPEATS = 99, MN_BENCH_LETTERS = 3, MN_BENCH_WORKS = 4 };
+enum { MN_BENCH_REPEATS = 99, MN_BENCH_LETTERS = 3, MN_BENCH_WORKS = 6 };
+enum { MN_BENCH_VARIANTS = 4 }; /* of the fan-out: the base and three memories */
 
 typedef enum mn_bench_kind {
     MN_BENCH_PREFILL,
     MN_BENCH_DECODE,
     MN_BENCH_PREFIX,
-    MN_BENCH_LINEAR
+    MN_BENCH_LINEAR,
+    MN_BENCH_FANOUT
 } mn_bench_kind;
 
 typedef struct mn_bench_options {
@@ -75,9 +77,11 @@ typedef struct mn_bench {
     mn_bench_readings readings[MN_PEAKS];
     mn_bench_work works[MN_BENCH_WORKS];
     size_t work_count;
-    bool has_sharing, has_rounding; /* below */
-    mn_bench_agreement sharing;     /* shared prefix against whole prompts */
-    mn_bench_agreement rounding;    /* bf16 against fp32 */
+    bool has_sharing, has_rounding, has_fanout; /* below */
+    mn_bench_agreement sharing;                 /* shared prefix against whole prompts */
+    mn_bench_agreement rounding;                /* bf16 against fp32 */
+    mn_bench_agreement fanout;                  /* the base among variants against the base alone */
+    size_t fanout_work; /* works[fanout_work] is one, the next all variants */
     mn_bench_linear *linear;
     size_t linear_count;
 } mn_bench;
@@ -122,16 +126,22 @@ double mn_bench_bytes(const mn_model *model, const mn_batch *batch);
 double mn_bench_weight_bytes(const mn_model_config *config, mn_dtype dtype);
 mn_dtype mn_bench_dtype(const mn_model *model); /* of the matrices */
 
-/* ---- bench_work.c, bench_prefix.c, bench_linear.c ---- */
+/* Better refused than killed by the system half way through. */
+mn_status mn_bench_want_memory(double bytes, const char *what);
+
+/* ---- bench_work.c, bench_prefix.c, bench_fanout.c, bench_linear.c ---- */
 
 mn_status mn_bench_prefill(mn_bench *b);
 mn_status mn_bench_decode(mn_bench *b);
 mn_status mn_bench_prefix(mn_bench *b);
+mn_status mn_bench_fanout(mn_bench *b);
 mn_status mn_bench_linear_sweep(mn_bench *b);
 
 enum { MN_BENCH_SHARED = 120, MN_BENCH_OWN = 12 }; /* tokens of the prefix and of a claim */
 int64_t mn_bench_whole_batch(int64_t claims);      /* whole prompts per pass */
 extern const int32_t mn_bench_letters[MN_BENCH_LETTERS];
+mn_bench_agreement mn_bench_compare(const mn_bench_answers *a, const mn_bench_answers *b,
+                                    int64_t claims);
 
 /* ---- bench_report.c, bench_json.c ---- */
 

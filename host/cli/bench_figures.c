@@ -45,6 +45,13 @@ mn_bench_figures mn_bench_figures_of(const mn_bench *b, const mn_bench_work *w) 
     return f;
 }
 
+mn_spread mn_bench_fanout_ratio(const mn_bench *b) {
+    const mn_bench_work *one = &b->works[b->fanout_work], *all = one + 1;
+    double ratio[MN_BENCH_REPEATS];
+    for (int i = 0; i < one->runs; i++) ratio[i] = all->seconds[i] / one->seconds[i];
+    return spread_of(ratio, (size_t)one->runs);
+}
+
 mn_linear_figures mn_linear_figures_of(const mn_bench_linear *l) {
     double seconds[MN_BENCH_REPEATS], share[MN_BENCH_REPEATS], reads[MN_BENCH_REPEATS];
     const size_t n = (size_t)l->runs;

@@ -120,6 +120,13 @@ mn_status mn_bench_json(mn_buf *out, const mn_bench *b) {
     MN_TRY(mn_buf_puts(out, "}"));
     if (b->has_sharing) MN_TRY(put_agreement(out, "shared_against_whole", &b->sharing));
     if (b->has_rounding) MN_TRY(put_agreement(out, "bf16_against_f32", &b->rounding));
+    if (b->has_fanout) {
+        MN_TRY(put_agreement(out, "fanout_against_alone", &b->fanout));
+        MN_TRY(mn_field_object(out, "fanout_time_ratio"));
+        MN_TRY(put_spread(out, mn_bench_fanout_ratio(b), 1));
+        MN_TRY(mn_field_number(out, "variants", MN_BENCH_VARIANTS));
+        MN_TRY(mn_buf_puts(out, "}"));
+    }
     if (b->linear_count > 0) MN_TRY(put_linear(out, b));
     return mn_record_end(out);
 }

@@ -6,6 +6,7 @@
  * compiler cannot know, and their results reach the caller. */
 #include "cli/bench_peaks.h"
 
+#include "cpu/cpu.h"
 #include "mneme/log.h"
 
 #include <omp.h>
@@ -69,10 +70,7 @@ static double flops_base(int64_t rounds, const float *data) {
 static uint64_t read_base(const unsigned char *from, size_t bytes){READ_BODY}
 
 #if defined(__x86_64__)
-#include <cpuid.h>
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #define AVX2 __attribute__((target("avx2,fma")))
 #define AVX512 __attribute__((target("avx512f")))
@@ -176,15 +174,6 @@ AVX2 static uint64_t read_avx2(const unsigned char *from, size_t bytes){READ_BOD
     READ_BODY
 }
 
-/* Tiles need the processor, the kernel and a request: Linux switches their state on per process. */
-static bool has_amx(void) {
-    enum { REQUEST = 0x1023, TILE_DATA = 18 };
-    unsigned a, b, c, d;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-    const bool bf16 = d >> 22 & 1, tiles = d >> 24 & 1;
-    return bf16 && tiles && syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
-}
-
 static method f32_method(void) {
     if (__builtin_cpu_supports("avx512f"))
         return (method){"AVX-512 FMA in registers", flops_avx512, CHAINS * 32};
@@ -194,7 +183,7 @@ static method f32_method(void) {
 }
 
 static method bf16_method(void) {
-    if (has_amx()) return (method){"AMX bf16 in tiles", flops_amx, 4 * 2 * 16 * 16 * 32};
+    if (mn_cpu_has_amx()) return (method){"AMX bf16 in tiles", flops_amx, 4 * 2 * 16 * 16 * 32};
     if (__builtin_cpu_supports("avx512bf16"))
         return (method){"AVX-512 bf16 dot products in registers", flops_avx512_bf16, CHAINS * 64};
     method m = f32_method();

@@ -185,8 +185,8 @@ static int best_letter(const float *logprob) {
     return best;
 }
 
-static mn_bench_agreement compare(const mn_bench_answers *a, const mn_bench_answers *b,
-                                  int64_t claims) {
+mn_bench_agreement mn_bench_compare(const mn_bench_answers *a, const mn_bench_answers *b,
+                                    int64_t claims) {
     mn_bench_agreement out = {.claims = claims};
     for (int64_t i = 0; i < claims; i++) {
         const float *x = a->logprob + i * MN_BENCH_LETTERS, *y = b->logprob + i * MN_BENCH_LETTERS;
@@ -220,12 +220,12 @@ mn_status mn_bench_prefix(mn_bench *b) {
     MN_GOTO(time_whole(&p));
     p.answers = &shared;
     MN_GOTO(time_shared(&p));
-    b->sharing = compare(&whole, &shared, p.claims);
+    b->sharing = mn_bench_compare(&whole, &shared, p.claims);
     b->has_sharing = true;
     if (b->compute == MN_COMPUTE_F32) goto done;
     p.answers = &exact;
     MN_GOTO(answer_in_f32(&p));
-    b->rounding = compare(&exact, &shared, p.claims);
+    b->rounding = mn_bench_compare(&exact, &shared, p.claims);
     b->has_rounding = true;
 done:
     answers_close(&exact);

@@ -132,6 +132,17 @@ static mn_status add_notes(mn_buf *out, const mn_bench *b) {
                              (long long)s->best, (long long)s->letter, (long long)s->claims,
                              s->max_difference));
     }
+    if (b->has_fanout) {
+        const mn_spread ratio = mn_bench_fanout_ratio(b);
+        MN_TRY(mn_buf_printf(
+            out,
+            "%d variants (base and memories at 70 to 80 %% of the depth, with effect "
+            "audit) take %.2f times as\nlong as one (median; %.2f to %.2f). The "
+            "base among them against the base alone: same token %lld, same\nletter "
+            "%lld of %lld, log-probabilities within %.1e.\n",
+            MN_BENCH_VARIANTS, ratio.median, ratio.min, ratio.max, (long long)b->fanout.best,
+            (long long)b->fanout.letter, (long long)b->fanout.claims, b->fanout.max_difference));
+    }
     if (b->has_rounding)
         MN_TRY(mn_buf_printf(
             out,

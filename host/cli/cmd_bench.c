@@ -9,19 +9,21 @@
 #include <stdlib.h>
 
 /* In the order of mn_bench_kind and mn_compute. */
-static const char *const kinds[] = {"prefill", "decode", "prefix", "linear", NULL};
+static const char *const kinds[] = {"prefill", "decode", "prefix", "linear", "fanout", NULL};
 static const char *const computes[] = {"f32", "bf16", NULL};
 
 static const mn_option rows[] = {
     MN_OPT_PATH(mn_bench_options, shape, "NAME", NULL,
                 "random fp16 weights of this shape: pythia-70m, pythia-160m, pythia-410m, "
-                "pythia-1b, pythia-1.4b, pythia-2.8b, pythia-6.9b, pythia-12b, llama-2-7b or "
-                "llama-2-13b"),
+                "pythia-1b, pythia-1.4b, pythia-2.8b, pythia-6.9b, pythia-12b, llama-2-7b, "
+                "llama-2-13b or one of these two with -chat"),
     MN_OPT_PATH(mn_bench_options, model, "DIR", NULL, "the weights of a model's folder instead"),
-    MN_OPT_CHOICE_LIST(mn_bench_options, what, "prefill,decode,prefix", kinds,
-                       "prefill: one prompt, its last logits. decode: one token after the other. "
-                       "prefix: claims about one page, as whole prompts and with their common "
-                       "beginning computed once. linear: single matrix products"),
+    MN_OPT_CHOICE_LIST(
+        mn_bench_options, what, "prefill,decode,prefix", kinds,
+        "prefill: one prompt, its last logits. decode: one token after the other. "
+        "prefix: claims about one page, as whole prompts and with their common "
+        "beginning computed once. linear: single matrix products. fanout: such claims "
+        "by the base alone, and by the base and three memories in one pass"),
     MN_OPT_CHOICE(mn_bench_options, compute, "f32", computes,
                   "what the inputs of matrix products are rounded to"),
     MN_OPT_I64(mn_bench_options, repeat, "5", 1, MN_BENCH_REPEATS,
@@ -31,7 +33,7 @@ static const mn_option rows[] = {
     MN_OPT_I64(mn_bench_options, tokens, "512", 1, 1 << 20, "prompt of prefill"),
     MN_OPT_I64(mn_bench_options, context, "128", 1, 1 << 20, "tokens before the first of decode"),
     MN_OPT_I64(mn_bench_options, steps, "32", 1, 1 << 20, "tokens of decode"),
-    MN_OPT_I64(mn_bench_options, claims, "64", 1, 4096, "claims of prefix"),
+    MN_OPT_I64(mn_bench_options, claims, "64", 1, 4096, "claims of prefix and fanout"),
     MN_OPT_I64(mn_bench_options, seed, "0", 0, MN_OPTION_NO_MAX, "for weights and tokens"),
     MN_OPT_FLAG(mn_bench_options, json, "false", "one JSON object instead of tables"),
     MN_OPT_FLAG(mn_bench_options, quick, "false",
@@ -87,6 +89,14 @@ static mn_session_options limits_of(const mn_bench_options *o, mn_compute comput
         raise_to(&s.max_logits, o->claims);
         raise_to(longest, whole);
     }
+    if (wanted(o, MN_BENCH_FANOUT)) {
+        raise_to(&s.max_tokens, MN_BENCH_SHARED);
+        raise_to(&s.max_tokens, o->claims * MN_BENCH_OWN);
+        raise_to(&s.kv_rows, MN_BENCH_SHARED + o->claims * MN_BENCH_OWN);
+        raise_to(&s.max_seqs, o->claims);
+        raise_to(&s.max_logits, o->claims);
+        raise_to(longest, whole);
+    }
     return s;
 }
 
@@ -101,8 +111,7 @@ static double available_memory(void) {
     return kilobytes * 1024;
 }
 
-/* Better refused than killed by the system half way through. */
-static mn_status want_memory(double bytes, const char *what) {
+mn_status mn_bench_want_memory(double bytes, const char *what) {
     const double there = available_memory();
     MN_CHECK(bytes < there, MN_ERR_MEMORY, "%s needs %.1f GB of memory, %.1f GB are available",
              what, bytes / 1e9, there / 1e9);
@@ -115,7 +124,7 @@ static mn_status open_model(mn_bench *b) {
     if (o->model) return mn_model_open(&b->model, o->model, b->device);
     MN_TRY(mn_model_config_named(&config, o->shape));
     const double embedding = config.tied ? 0 : (double)(config.vocab * config.dim) * 2;
-    MN_TRY(want_memory(mn_bench_weight_bytes(&config, MN_F16) + embedding, o->shape));
+    MN_TRY(mn_bench_want_memory(mn_bench_weight_bytes(&config, MN_F16) + embedding, o->shape));
     mn_log(MN_LOG_DEBUG, "drawing random weights of %s", o->shape);
     return mn_model_random(&b->model, &config, o->shape, MN_F16, (uint64_t)o->seed, b->device);
 }
@@ -128,7 +137,7 @@ static mn_status open_session(mn_bench *b) {
     MN_CHECK(longest <= positions, MN_ERR_USAGE, "%s: a sequence of %lld tokens, at most %lld",
              b->model->path, (long long)longest, (long long)positions);
     MN_TRY(mn_session_plan(&kv_bytes, &step_bytes, b->model, &limits));
-    MN_TRY(want_memory((double)kv_bytes + (double)step_bytes, "the work"));
+    MN_TRY(mn_bench_want_memory((double)kv_bytes + (double)step_bytes, "the work"));
     return mn_session_open(&b->session, b->model, &limits);
 }
 
@@ -139,7 +148,7 @@ static mn_status open_peaks(mn_bench *b) {
     double bytes = mn_bench_weight_bytes(&b->model->config, mn_bench_dtype(b->model));
     bytes = bytes < low ? low : bytes > high ? high : bytes;
     if (b->options->quick) return mn_peaks_open(&b->peaks, b->device->threads, 32 << 20, 5e-4, 1);
-    MN_TRY(want_memory(bytes, "the read test"));
+    MN_TRY(mn_bench_want_memory(bytes, "the read test"));
     return mn_peaks_open(&b->peaks, b->device->threads, (size_t)bytes, 5e-3, 4);
 }
 
@@ -149,13 +158,15 @@ static mn_status read_all_peaks(mn_bench *b) {
     return MN_OK;
 }
 
+static int64_t works_of(mn_bench_kind kind) { /* in runs of b->options->repeat */
+    if (kind == MN_BENCH_LINEAR) return 0;
+    return kind == MN_BENCH_PREFIX || kind == MN_BENCH_FANOUT ? 2 : 1;
+}
+
 static mn_status measure(mn_bench *b) {
     const mn_bench_options *o = b->options;
     int64_t works = 0;
-    for (size_t i = 0; i < o->what.count; i++)
-        works += o->what.items[i] == MN_BENCH_LINEAR   ? 0
-                 : o->what.items[i] == MN_BENCH_PREFIX ? 2
-                                                       : 1;
+    for (size_t i = 0; i < o->what.count; i++) works += works_of((mn_bench_kind)o->what.items[i]);
     if (works > 0) b->progress = mn_progress_begin("bench", "runs", works * o->repeat);
     MN_TRY(read_all_peaks(b));
     for (size_t i = 0; i < o->what.count; i++) {
@@ -164,6 +175,7 @@ static mn_status measure(mn_bench *b) {
         case MN_BENCH_DECODE: MN_TRY(mn_bench_decode(b)); break;
         case MN_BENCH_PREFIX: MN_TRY(mn_bench_prefix(b)); break;
         case MN_BENCH_LINEAR: MN_TRY(mn_bench_linear_sweep(b)); break;
+        case MN_BENCH_FANOUT: MN_TRY(mn_bench_fanout(b)); break;
         }
     }
     return read_all_peaks(b);

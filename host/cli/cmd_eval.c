@@ -1,4 +1,5 @@
 /* cmd_eval.c - mneme eval: the few-shot FEVER table of a model. */
+#include "cli/adapters.h"
 #include "cli/commands.h"
 #include "cli/loaded.h"
 #include "mneme/evaluate.h"
@@ -7,11 +8,11 @@
 #include <stdio.h>
 
 typedef struct eval_options {
-    const char *model, *data, *output_path;
+    const char *model, *adapter, *data, *output_path;
     mn_option_list num_fewshot, scoring;
     int64_t batch_size, limit, max_gen_toks, bootstrap_iters, seed;
     int unparsed, compute;
-    bool log_samples, no_share;
+    bool log_samples, no_share, no_base;
 } eval_options;
 
 static const char *const scorings[] = {"generate", "choice", NULL};
@@ -19,6 +20,10 @@ static const char *const unparsed_rules[] = {"wrong", "class", "nei", "drop", NU
 
 static const mn_option rows[] = {
     MN_OPT_PATH(eval_options, model, "DIR", mn_required, "a Hugging Face model folder"),
+    MN_OPT_STRING(
+        eval_options, adapter, "DIR,DIR..", NULL,
+        "adapter folders: each is evaluated beside the model without one, in the same pass"),
+    MN_OPT_FLAG(eval_options, no_base, "false", "only the adapters"),
     MN_OPT_PATH(eval_options, data, "DIR", mn_required, "a folder that mneme prepare has written"),
     MN_OPT_I64_LIST(eval_options, num_fewshot, "0,1,2,3,4,5", 0, MN_MAX_SHOTS,
                     "numbers of demonstrations"),
@@ -53,7 +58,8 @@ static mn_eval_options library_options(const eval_options *o) {
                          .model_path = o->model,
                          .data_path = o->data,
                          .output_path = o->output_path,
-                         .log_samples = o->log_samples};
+                         .log_samples = o->log_samples,
+                         .no_base = o->no_base};
     for (size_t i = 0; i < o->num_fewshot.count; i++)
         e.shots[e.shots_count++] = (int)o->num_fewshot.items[i];
     for (size_t i = 0; i < o->scoring.count; i++) {
@@ -65,14 +71,19 @@ static mn_eval_options library_options(const eval_options *o) {
 
 static mn_status run(const mn_cli *cli, const void *options) {
     const eval_options *o = options;
-    const mn_eval_options settings = library_options(o);
+    mn_eval_options settings = library_options(o);
     mn_status st = MN_OK;
     mn_loaded loaded = {0};
+    mn_adapters adapters = {0};
     mn_fever *fever = NULL;
     mn_evaluation *evaluation = NULL;
     mn_buf path = {0};
     MN_GOTO(mn_fever_open(&fever, o->data));
     MN_GOTO(mn_loaded_open(&loaded, cli, o->model));
+    MN_GOTO(mn_adapters_open(&adapters, loaded.model, o->adapter));
+    settings.memories = (const mn_memory *const *)adapters.memories;
+    settings.names = (const char *const *)adapters.names;
+    settings.memory_count = adapters.count;
     MN_GOTO(mn_evaluation_run(&evaluation, loaded.model, loaded.tokenizer, fever, &settings));
     MN_GOTO(mn_evaluation_write(evaluation, &path));
     MN_GOTO(mn_results_print(stdout, mn_evaluation_results(evaluation), false));
@@ -80,6 +91,7 @@ static mn_status run(const mn_cli *cli, const void *options) {
 done:
     mn_buf_free(&path);
     mn_evaluation_close(&evaluation);
+    mn_adapters_close(&adapters);
     mn_loaded_close(&loaded);
     mn_fever_close(&fever);
     return st;
@@ -90,12 +102,15 @@ static const mn_command command = {
     .about =
         "Evaluates a model on a prepared FEVER folder, for several numbers of demonstrations in "
         "one pass: the demonstrations of a page are computed once and shared by its claims. "
+        "Adapters are evaluated in the same pass, with an audit of what they change. "
         "Prints the table and writes results and, on request, every sample. Interrupted, the "
         "same command goes on where it stopped.",
     .rows = rows,
     .row_count = sizeof rows / sizeof *rows,
-    .examples = {"mneme eval --model pythia-410m --data prepared --num_fewshot 0,1,5",
-                 "mneme eval --model llama-2-7b --data prepared --compute bf16 --limit 200", NULL},
+    .examples =
+        {"mneme eval --model pythia-410m --data prepared --num_fewshot 0,1,5",
+         "mneme eval --model llama-2-7b --data prepared --compute bf16 --limit 200",
+         "mneme eval --model pythia-410m --data prepared --num_fewshot 1 --adapter doc,temp"},
     .run = run,
 };
 

@@ -77,11 +77,12 @@ mn_status mn_common_markdown(mn_buf *out) {
     MN_TRY(mn_buf_puts(out, "## Options of every command\n\n"));
     MN_TRY(mn_options_markdown(out, common_rows, COMMON_ROWS));
     return mn_buf_puts(out, "\nOn the command line also `--config FILE` (JSON with these keys), "
-                            "`--set KEY=VALUE` and `--help`.\n");
+                            "`--set KEY=VALUE`, `--help` and `--version`.\n");
 }
 
 mn_status mn_command_main(const mn_command *command, void *options, int argc, char **argv) {
     mn_status st = MN_OK;
+    mn_buf version = {0};
     mn_cli cli = {0};
     mn_options *parsed = NULL;
     const mn_option_group groups[] = {{command->rows, command->row_count, options, NULL},
@@ -89,13 +90,17 @@ mn_status mn_command_main(const mn_command *command, void *options, int argc, ch
     MN_GOTO(mn_options_open(&parsed, groups, 2));
     MN_GOTO(mn_options_parse(parsed, argc, argv));
     if (mn_options_help(parsed) != MN_HELP_NONE) {
-        st = print_help(command, mn_options_help(parsed));
+        const mn_help form = mn_options_help(parsed);
+        st = form == MN_HELP_VERSION ? mn_version_text(&version) : print_help(command, form);
+        if (st == MN_OK) st = mn_print(&version);
         goto done;
     }
+    MN_GOTO(mn_device_check(cli.common.device)); /* also where none is opened */
     mn_log_set_level((mn_log_level)cli.common.log_level);
     cli.options = parsed;
     st = command->run(&cli, options);
 done:
+    mn_buf_free(&version);
     mn_options_close(&parsed);
     return st;
 }

@@ -46,7 +46,7 @@ typedef struct mn_command {
 } mn_command;
 
 /* Sets `options` (the struct of command->rows) from the command line, then runs the command or
- * prints its help. The strings in `options` live until it returns. */
+ * prints its help or the version. The strings in `options` live until it returns. */
 mn_status mn_command_main(const mn_command *command, void *options, int argc, char **argv);
 
 /* ---- standard output ---- */

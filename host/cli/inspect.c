@@ -187,24 +187,8 @@ static mn_status add_missing(mn_inspection *in, const mn_binding_row *row) {
                     mn_shape_text(shape, sizeof shape, row->shape, row->ndim));
 }
 
-static mn_status check_weight(mn_inspection *in, const mn_binding_row *row, const mn_stored *s) {
-    const mn_tensor *t = &s->view;
-    char found[128], expected[64];
-    if (t->ndim != row->ndim || t->shape[0] != row->shape[0] ||
-        (t->ndim == 2 && t->shape[1] != row->shape[1]))
-        MN_TRY(add_line(&in->problems, "%s: tensor %s has shape %s, config.json needs %s", s->file,
-                        row->name, mn_shape_text(found, sizeof found, t->shape, t->ndim),
-                        mn_shape_text(expected, sizeof expected, row->shape, row->ndim)));
-    if (t->dtype != MN_F32 && t->dtype != MN_F16 && t->dtype != MN_BF16)
-        MN_TRY(add_line(&in->problems, "%s: tensor %s is %s, F16, BF16 or F32 expected", s->file,
-                        row->name, mn_dtype_name(t->dtype)));
-    return MN_OK;
-}
-
-/* The model uses matrices where they lie, if they are aligned, and keeps vectors as fp32. */
 static void add_memory(mn_inspection *in, const mn_tensor *t) {
-    const bool in_place = t->ndim == 2 && (uintptr_t)t->data % mn_dtype_size(t->dtype) == 0;
-    if (in_place) in->mapped_bytes += (int64_t)mn_tensor_bytes(t);
+    if (mn_model_in_place(in->device, t)) in->mapped_bytes += (int64_t)mn_tensor_bytes(t);
     else if (t->ndim == 2) in->converted_bytes += (int64_t)mn_tensor_bytes(t);
     else in->converted_bytes += mn_tensor_count(t) * (int64_t)sizeof(float);
 }
@@ -214,11 +198,9 @@ static mn_status check_weights(mn_inspection *in, const broken_shards *broken) {
     int64_t unread = 0;
     for (size_t i = 0; i < in->tensor_count; i++) {
         const char *name = in->tensors[i].stored->name;
-        const bool head = strcmp(name, "lm_head.weight") == 0 ||
-                          strcmp(name, "embed_out.weight") == 0;
-        in->tensors[i].use = mn_binding_is_buffer(name) ? MN_USE_BUFFER
-                             : c->tied && head          ? MN_USE_TIED
-                                                        : MN_USE_NONE;
+        in->tensors[i].use = mn_binding_is_buffer(name)           ? MN_USE_BUFFER
+                             : mn_binding_is_tied_output(c, name) ? MN_USE_TIED
+                                                                  : MN_USE_NONE;
     }
     for (int64_t i = 0; i < mn_binding_count(c); i++) {
         mn_binding_row row;
@@ -228,7 +210,7 @@ static mn_status check_weights(mn_inspection *in, const broken_shards *broken) {
         else if (!found) MN_TRY(add_missing(in, &row));
         if (!found) continue;
         found->use = MN_USE_WEIGHT;
-        MN_TRY(check_weight(in, &row, found->stored));
+        MN_TRY(note_failure(in, mn_binding_check(&row, found->stored)));
         add_memory(in, &found->stored->view);
     }
     if (unread > 0)
@@ -264,9 +246,8 @@ static mn_status look_at_tokenizer(mn_inspection *in) {
     in->tokenizer_size = mn_tokenizer_size(tokenizer);
     in->tokenizer_bos = mn_tokenizer_bos(tokenizer);
     in->tokenizer_eos = mn_tokenizer_eos(tokenizer);
-    if (in->has_config && in->tokenizer_size > in->config.vocab)
-        st = add_line(&in->notes, "%s: the tokenizer has ids up to %d, the model only %lld",
-                      in->path, in->tokenizer_size - 1, (long long)in->config.vocab);
+    if (in->has_config)
+        st = note_failure(in, mn_model_fits_tokens(&in->config, in->tokenizer_size, in->path));
 done:
     mn_tokenizer_close(&tokenizer);
     mn_buf_free(&path);
@@ -294,7 +275,7 @@ mn_status mn_inspect(mn_inspection *out, const char *path, mn_device *device) {
     broken_shards broken = {0};
     struct stat info;
     mn_status st = MN_OK;
-    *out = (mn_inspection){.path = path};
+    *out = (mn_inspection){.path = path, .device = device};
     if (stat(path, &info) != 0) return mn_fail_errno(path);
     out->single_file = !S_ISDIR(info.st_mode);
     MN_GOTO(open_files(out, &broken));

@@ -30,6 +30,7 @@ typedef struct mn_text_list {
 
 typedef struct mn_inspection {
     const char *path;
+    const mn_device *device; /* that a model would be opened on */
     bool single_file, has_config, has_tokenizer, tokenizer_works;
     mn_model_config config;
     mn_checkpoint **checkpoints; /* one, or each readable shard of a broken folder */

@@ -39,7 +39,8 @@ static mn_status add_size(mn_buf *out, double bytes) {
 }
 
 static mn_status add_blocks(mn_buf *out, const mn_inspection *in) {
-    MN_TRY(mn_buf_printf(out, "memories      after block%s", in->memory_block_count > 1 ? "s" : ""));
+    MN_TRY(
+        mn_buf_printf(out, "memories      after block%s", in->memory_block_count > 1 ? "s" : ""));
     for (int64_t i = 0; i < in->memory_block_count; i++)
         MN_TRY(mn_buf_printf(out, "%s %" PRId64, i > 0 ? "," : "", in->memory_blocks[i]));
     return mn_buf_printf(out, " of 0 to %" PRId64 "\n", in->config.layers - 1);

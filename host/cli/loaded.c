@@ -10,9 +10,7 @@ mn_status mn_loaded_open(mn_loaded *l, const mn_cli *cli, const char *dir) {
     MN_TRY(mn_model_open(&l->model, dir, l->device));
     MN_TRY(mn_tokenizer_open(&l->tokenizer, dir));
     const mn_model_config *c = &l->model->config;
-    MN_CHECK(mn_tokenizer_size(l->tokenizer) <= c->vocab, MN_ERR_DATA,
-             "%s: the tokenizer has %d tokens, the model %lld: they do not belong together", dir,
-             mn_tokenizer_size(l->tokenizer), (long long)c->vocab);
+    MN_TRY(mn_model_fits_tokens(c, mn_tokenizer_size(l->tokenizer), dir));
     mn_log(MN_LOG_INFO, "%s: %s, %lld layers, %.1f M parameters; %s", dir, mn_arch_name(c->arch),
            (long long)c->layers, (double)mn_model_parameters(c) / 1e6, l->device->description);
     return MN_OK;

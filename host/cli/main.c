@@ -13,7 +13,7 @@ static const struct {
 } commands[] = {
     {"tokenize", "text to token ids and back", mn_cmd_tokenize},
     {"score", "log-likelihood of continuations", mn_cmd_score},
-    {"generate", "greedy text generation", mn_cmd_generate},
+    {"generate", "text behind a prompt, greedy or sampled", mn_cmd_generate},
     {"prepare", "FEVER files to a prepared evaluation folder", mn_cmd_prepare},
     {"train", "train memories, or a whole model", mn_cmd_train},
     {"eval", "few-shot FEVER evaluation", mn_cmd_eval},

@@ -137,14 +137,17 @@ static mn_status set_pair(mn_options *o, const char *pair) {
     return mn_fail_in(set_text(o, s, pair + len + 1), "--%s", s->row->name);
 }
 
-static mn_status set_help(mn_options *o, const char *text) {
-    if (!text || strcmp(text, "text") == 0) o->help = MN_HELP_TEXT;
+static mn_status set_help(mn_options *o, const mn_option *row, const char *text) {
+    if (strcmp(row->name, "version") == 0) {
+        MN_CHECK(!text, MN_ERR_USAGE, "--version takes no value");
+        o->help = MN_HELP_VERSION;
+    } else if (!text || strcmp(text, "text") == 0) o->help = MN_HELP_TEXT;
     else if (strcmp(text, "markdown") == 0) o->help = MN_HELP_MARKDOWN;
     else return mn_fail(MN_ERR_USAGE, "--help: '%s' is not one of text, markdown", text);
     return MN_OK;
 }
 
-/* One option of the command line: its row and its text. *text is NULL for a bare --help; *used is
+/* One option of the command line: its row and its text. *text is NULL for a bare --help or --version; *used is
  * how many arguments it took. */
 static mn_status next_option(slot **out, const char **text, int *used, const mn_options *o,
                              int left, char *const *argv) {
@@ -182,7 +185,7 @@ static mn_status pass(mn_options *o, mn_option_type what, int argc, char *const 
         const char *text = NULL;
         MN_TRY(next_option(&s, &text, &used, o, argc - i, argv + i));
         if (s->row->type == what) {
-            if (what == MN_OPTION_HELP) MN_TRY(set_help(o, text));
+            if (what == MN_OPTION_HELP) MN_TRY(set_help(o, s->row, text));
             if (what == MN_OPTION_CONFIG) MN_TRY(load_config(o, text));
             if (what == MN_OPTION_SET) MN_TRY(set_pair(o, text));
         } else if (what == MN_OPTION_SET && s->values) {

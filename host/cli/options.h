@@ -32,7 +32,7 @@ typedef enum mn_option_type {
     MN_OPTION_I64_LIST,    /* mn_option_list, each item once, in the order given */
     MN_OPTION_F64_LIST,    /* mn_option_reals, likewise */
     MN_OPTION_CHOICE_LIST, /* mn_option_list of indices into choices */
-    MN_OPTION_CONFIG,      /* the parser's own: --config, --set and --help have no field */
+    MN_OPTION_CONFIG, /* the parser's own: --config, --set, --help and --version have no field */
     MN_OPTION_SET,
     MN_OPTION_HELP
 } mn_option_type;
@@ -147,13 +147,13 @@ mn_status mn_options_open(mn_options **out, const mn_option_group *groups, size_
 void mn_options_close(mn_options **options);
 
 /* argv[0] is the command's name and is skipped. Reads the --config files, sets the values and
- * checks that nothing required is missing. When help is asked for, only mn_options_help is set. */
+ * checks that nothing required is missing. When help or the version is asked for, only mn_options_help is set. */
 mn_status mn_options_parse(mn_options *options, int argc, char *const *argv);
 
 /* One config file: an object with option names as keys; null leaves a value as it is. */
 mn_status mn_options_config(mn_options *options, const mn_json *doc);
 
-typedef enum mn_help { MN_HELP_NONE, MN_HELP_TEXT, MN_HELP_MARKDOWN } mn_help;
+typedef enum mn_help { MN_HELP_NONE, MN_HELP_TEXT, MN_HELP_MARKDOWN, MN_HELP_VERSION } mn_help;
 mn_help mn_options_help(const mn_options *options);
 
 /* True when `name` was set by a config file or on the command line. */
@@ -165,8 +165,8 @@ mn_status mn_options_dump(mn_buf *out, const mn_options *options);
 
 /* ---- help (options_help.c) ---- */
 
-extern const mn_option mn_builtin_options[]; /* --config, --set, --help */
-enum { MN_BUILTIN_OPTIONS = 3 };
+extern const mn_option mn_builtin_options[]; /* --config, --set, --help, --version */
+enum { MN_BUILTIN_OPTIONS = 4 };
 
 /* Appends `text` and a newline, wrapped between the columns `indent` and 80; the cursor stands at
  * `column`. */

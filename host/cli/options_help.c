@@ -16,6 +16,7 @@ const mn_option mn_builtin_options[MN_BUILTIN_OPTIONS] = {
      .value = "KEY=VALUE",
      .meaning = "set one option by its config key; may be repeated"},
     {.name = "help", .type = MN_OPTION_HELP, .meaning = "show this page"},
+    {.name = "version", .type = MN_OPTION_HELP, .meaning = "show the version"},
 };
 
 /* " from 0 to 5". A help page says " of at least 1", or nothing, where there is no real limit. */

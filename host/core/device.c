@@ -1,6 +1,7 @@
 /* device.c - the registry: which backends exist and which one a name means. */
 #include "mneme/device.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct {
@@ -10,12 +11,29 @@ static const struct {
     {"cpu", mn_cpu_open},
 };
 
+static mn_status find(size_t *index, const char *spec) {
+    char list[128] = "auto";
+    for (*index = 0; *index < sizeof backends / sizeof *backends; ++*index) {
+        const char *name = backends[*index].name;
+        const size_t used = strlen(list);
+        if (strcmp(spec, name) == 0) return MN_OK;
+        snprintf(list + used, sizeof list - used, ", %s", name);
+    }
+    *index = 0;
+    if (strcmp(spec, "auto") == 0) return MN_OK;
+    return mn_fail(MN_ERR_USAGE, "device '%s' is unknown; this build has: %s", spec, list);
+}
+
+mn_status mn_device_check(const char *spec) {
+    size_t unused;
+    return find(&unused, spec);
+}
+
 mn_status mn_device_open(mn_device **out, const char *spec, int threads) {
+    size_t index;
     *out = NULL;
-    if (strcmp(spec, "auto") == 0) spec = backends[0].name;
-    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
-        if (strcmp(spec, backends[i].name) == 0) return backends[i].open(out, threads);
-    return mn_fail(MN_ERR_USAGE, "device '%s' is unknown; this build has: auto, cpu", spec);
+    MN_TRY(find(&index, spec));
+    return backends[index].open(out, threads);
 }
 
 void mn_device_close(mn_device **device) {

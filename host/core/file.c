@@ -1,6 +1,8 @@
 /* file.c - mapped reading, folders, paths, SHA-256. Atomic replacement is in writer.c. */
 #include "mneme/file.h"
 
+#include "mneme/signals.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
@@ -99,7 +101,7 @@ mn_status mn_path_join(mn_buf *out, const char *dir, const char *name) {
     return mn_buf_printf(out, "%s%s%s", dir, len && dir[len - 1] == '/' ? "" : "/", name);
 }
 
-mn_status mn_sha256_file(char hex[MN_SHA256_HEX], const char *path) {
+static mn_status sha256(char hex[MN_SHA256_HEX], const char *path, bool stoppable) {
     enum { CHUNK = 1 << 20 };
     static const char digits[] = "0123456789abcdef";
     mn_status st = MN_OK;
@@ -116,7 +118,11 @@ mn_status mn_sha256_file(char hex[MN_SHA256_HEX], const char *path) {
         goto done;
     }
     size_t got;
-    while ((got = fread(chunk, 1, CHUNK, file)) > 0) EVP_DigestUpdate(hash, chunk, got);
+    while ((got = fread(chunk, 1, CHUNK, file)) > 0) {
+        MN_CHECK_GOTO(!stoppable || !mn_stop_requested(), MN_STOPPED, "%s: stopped on request",
+                      path);
+        EVP_DigestUpdate(hash, chunk, got);
+    }
     if (ferror(file)) {
         st = mn_fail_errno(path);
         goto done;
@@ -132,4 +138,12 @@ done:
     EVP_MD_CTX_free(hash);
     free(chunk);
     return st;
+}
+
+mn_status mn_sha256_file(char hex[MN_SHA256_HEX], const char *path) {
+    return sha256(hex, path, false);
+}
+
+mn_status mn_sha256_large(char hex[MN_SHA256_HEX], const char *path) {
+    return sha256(hex, path, true);
 }

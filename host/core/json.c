@@ -23,15 +23,18 @@ mn_status mn_json_load(mn_json **out, const char *path) {
     return st;
 }
 
+/* The line is left out where there is but one: a line of a jsonl file has its number in `name`. */
 static mn_status parse_error(const char *text, size_t len, size_t at, const char *name) {
     int64_t line = 1, column = 1;
+    char place[32] = "";
     if (at > len) at = len;
     for (size_t i = 0; i < at; i++) {
         column = text[i] == '\n' ? 1 : column + 1;
         line += text[i] == '\n';
     }
-    return mn_fail(MN_ERR_DATA, "%s: broken JSON at line %lld, column %lld%s", name,
-                   (long long)line, (long long)column, at >= len ? " (it ends too early)" : "");
+    if (memchr(text, '\n', len)) snprintf(place, sizeof place, "line %lld, ", (long long)line);
+    return mn_fail(MN_ERR_DATA, "%s: broken JSON at %scolumn %lld%s", name, place,
+                   (long long)column, at >= len ? " (it ends too early)" : "");
 }
 
 mn_status mn_json_parse(mn_json **out, const char *text, size_t len, const char *name) {

@@ -131,6 +131,15 @@ mn_status mn_row_stats(mn_device *dev, mn_row_stat *stats, const mn_tensor *logi
     return dev->k->row_stats(dev->stream, stats, logits->data, logits->shape[0], logits->shape[1]);
 }
 
+mn_status mn_row_difference(mn_device *dev, mn_tensor *out, const mn_tensor *x,
+                            const mn_tensor *y) {
+    const int64_t rows = x->shape[0], dim = x->shape[1];
+    MN_TRY(want("row_difference", "x", x, MN_F32, 2, rows, dim, ANY));
+    MN_TRY(want("row_difference", "y", y, MN_F32, 2, rows, dim, ANY));
+    MN_TRY(want("row_difference", "out", out, MN_F32, 1, rows, ANY, ANY));
+    return dev->k->row_difference(dev->stream, out->data, x->data, y->data, rows, dim);
+}
+
 mn_status mn_logprob_gather(mn_device *dev, mn_tensor *out, const mn_tensor *logits,
                             const mn_row_stat *stats, const mn_tensor *row, const mn_tensor *id) {
     const int64_t n = out->shape[0];

@@ -8,7 +8,7 @@ enum { ANY = -1 }; /* a dimension that is not prescribed */
 
 /* Fails unless t is a matrix or vector of this type and shape; dims are ANY or exact. */
 static inline mn_status want(const char *op, const char *name, const mn_tensor *t, mn_dtype dtype,
-                      int ndim, int64_t d0, int64_t d1, int64_t d2) {
+                             int ndim, int64_t d0, int64_t d1, int64_t d2) {
     const int64_t dims[] = {d0, d1, d2};
     MN_CHECK(t->dtype == dtype, MN_ERR_USAGE, "%s: %s is %s, %s expected", op, name,
              mn_dtype_name(t->dtype), mn_dtype_name(dtype));

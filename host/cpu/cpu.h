@@ -6,14 +6,15 @@
 
 /* Scratch of one thread: what is converted there must still be in the second-level cache (2 MB on
  * recent server processors, 1 MB on others) when the product reads it. */
-enum { MN_CPU_SCRATCH = 3 << 19 };
+enum { MN_CPU_SCRATCH = 1 << 20 };
 
 struct mn_stream {
     int threads;
     unsigned char *scratch;   /* threads x MN_CPU_SCRATCH, 64-byte aligned */
     void *input;              /* activations as one product wants them: transposed, or in bf16 */
     size_t input_bytes;       /* grows before step 0 */
-    struct mn_onednn *onednn; /* bf16 products */
+    bool bf16_pairs;          /* the processor multiplies pairs of bf16 (AVX512_BF16) */
+    struct mn_onednn *onednn; /* bf16 products where it does them in tiles (AMX), else NULL */
 };
 
 static inline void *mn_cpu_scratch(const mn_stream *s, int thread) {
@@ -25,6 +26,9 @@ static inline void *mn_cpu_scratch(const mn_stream *s, int thread) {
 enum { MN_KV_BLOCK = 16 };
 
 static inline int64_t mn_round16(int64_t n) { return (n + 15) / 16 * 16; }
+
+/* bf16 products in tiles; asks Linux for the right to use them. */
+bool mn_cpu_has_amx(void);
 
 /* The kernel tables, one per instruction set (isa_table.c, compiled once for each). */
 extern const mn_kernels mn_cpu_base_kernels, mn_cpu_avx2_kernels, mn_cpu_avx512_kernels;

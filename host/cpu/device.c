@@ -8,6 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 enum { HUGE_PAGE = 2 << 20 };
 
@@ -22,7 +27,7 @@ static mn_status cpu_alloc(mn_device *device, void **out, size_t bytes) {
 
 static void cpu_release(mn_device *device, void *memory, size_t bytes) {
     (void)device;
-    munmap(memory, bytes);
+    if (memory) munmap(memory, bytes);
 }
 
 static mn_status cpu_copy(mn_device *device, void *to, const void *from, size_t bytes) {
@@ -35,10 +40,10 @@ static mn_status cpu_reserve(mn_device *device, int64_t rows, int64_t width) {
     mn_stream *s = device->stream;
     const size_t bytes = (size_t)(mn_round16(rows) * width) * sizeof(float);
     if (bytes <= s->input_bytes) return MN_OK;
-    free(s->input);
+    cpu_release(device, s->input, s->input_bytes);
+    s->input = NULL;
     s->input_bytes = 0;
-    s->input = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    MN_CHECK(s->input, MN_ERR_MEMORY, "no memory for %zu bytes of rounded inputs", bytes);
+    MN_TRY(cpu_alloc(device, &s->input, bytes));
     s->input_bytes = bytes;
     return MN_OK;
 }
@@ -47,11 +52,13 @@ static size_t cpu_kv_bytes(int64_t rows, int64_t kv_heads, int64_t head_dim) {
     return (size_t)(mn_round16(rows) * kv_heads * mn_round16(head_dim)) * sizeof(float);
 }
 
+static size_t scratch_bytes(const mn_device *d) { return (size_t)d->threads * MN_CPU_SCRATCH; }
+
 static void cpu_close(mn_device *device) {
     if (device->stream) {
         mn_onednn_close(&device->stream->onednn);
-        free(device->stream->scratch);
-        free(device->stream->input);
+        cpu_release(device, device->stream->scratch, scratch_bytes(device));
+        cpu_release(device, device->stream->input, device->stream->input_bytes);
         free(device->stream);
     }
     free(device);
@@ -80,6 +87,42 @@ static isa choose_isa(void) {
     return base;
 }
 
+#if defined(__x86_64__)
+/* Tiles need the processor, the kernel and a request: Linux switches their state on per process. */
+bool mn_cpu_has_amx(void) {
+    enum { REQUEST = 0x1023, TILE_DATA = 18 };
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    const bool bf16 = d >> 22 & 1, tiles = d >> 24 & 1;
+    return bf16 && tiles && syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
+}
+
+static bool has_pairs(void) { return __builtin_cpu_supports("avx512bf16"); }
+#else
+bool mn_cpu_has_amx(void) { return false; }
+static bool has_pairs(void) { return false; }
+#endif
+
+/* How bf16 products are computed: by oneDNN in tiles, by this backend in pairs, or rounded to bf16 and
+ * multiplied as fp32. MNEME_CPU_BF16=tiles|pairs|rounded chooses another way, for tests; oneDNN also
+ * works without tiles. */
+static mn_status choose_bf16(mn_device *d, const isa *chosen) {
+    const bool wide = strcmp(chosen->name, "avx512") == 0;
+    const char *wish = getenv("MNEME_CPU_BF16");
+    const char *way = wide && mn_cpu_has_amx() ? "tiles"
+                      : wide && has_pairs()    ? "pairs"
+                                               : "rounded";
+    if (wish && (strcmp(wish, "rounded") == 0 || (wide && strcmp(wish, "tiles") == 0) ||
+                 (wide && has_pairs() && strcmp(wish, "pairs") == 0)))
+        way = wish;
+    d->stream->bf16_pairs = strcmp(way, "pairs") == 0;
+    if (strcmp(way, "tiles") == 0) MN_TRY(mn_onednn_open(&d->stream->onednn, d->threads));
+    snprintf(d->description, sizeof d->description, "cpu: %d thread%s, %s, bf16 %s%s%s", d->threads,
+             d->threads == 1 ? "" : "s", chosen->name, way, d->stream->onednn ? " by oneDNN " : "",
+             d->stream->onednn ? mn_onednn_version() : "");
+    return MN_OK;
+}
+
 static int usable_cores(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
@@ -106,11 +149,10 @@ mn_status mn_cpu_open(mn_device **out, int threads) {
     d->stream = calloc(1, sizeof *d->stream);
     MN_CHECK_GOTO(d->stream, MN_ERR_MEMORY, "no memory for the CPU device");
     d->stream->threads = d->threads;
-    d->stream->scratch = aligned_alloc(64, (size_t)d->threads * MN_CPU_SCRATCH);
-    MN_CHECK_GOTO(d->stream->scratch, MN_ERR_MEMORY, "no memory for the CPU device's scratch");
-    MN_GOTO(mn_onednn_open(&d->stream->onednn, d->threads));
-    snprintf(d->description, sizeof d->description, "cpu: %d thread%s, %s, oneDNN %s", d->threads,
-             d->threads == 1 ? "" : "s", chosen.name, mn_onednn_version());
+    void *scratch = NULL;
+    MN_GOTO(cpu_alloc(d, &scratch, scratch_bytes(d)));
+    d->stream->scratch = scratch;
+    MN_GOTO(choose_bf16(d, &chosen));
     *out = d;
     d = NULL;
 done:

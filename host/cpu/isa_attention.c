@@ -1,6 +1,6 @@
 /* isa_attention.c - attention of packed sequences over shared spans and their own causal rows.
  *
- * One thread owns a (sequence, head). Up to 8 queries walk over the keys in chunks of 64 with an
+ * One thread owns a (sequence, head). Up to 12 queries walk over the keys in chunks of 64 with an
  * online softmax (Milakov and Gimelshein 2018): scores of the chunk, new maximum, old sums rescaled,
  * values added. Nothing is larger than the chunk, so long contexts cost no memory. */
 #include "cpu/isa.h"
@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-enum { QUERIES = 8, CHUNK = 64, BLOCKS = CHUNK / MN_KV_BLOCK, MAX_HEAD = 512 };
+enum { QUERIES = 12, CHUNK = 64, BLOCKS = CHUNK / MN_KV_BLOCK, MAX_HEAD = 512 };
 
 typedef struct walk {
     float q[QUERIES * MAX_HEAD]; /* scaled queries, [query][D] */
@@ -163,7 +163,9 @@ V_TILE void attend(walk *w, float *out, float *lse, const float *q, const mn_kv_
 static void sequence_head(walk *w, float *out, float *lse, const float *q, const mn_kv_layer *kv,
                           const mn_attn_seq *seq, int64_t head, int64_t heads, float scale) {
     int64_t i = 0;
-#if defined(__AVX512F__) /* 32 registers hold the sums of 8 queries and 32 keys */
+#if defined(__AVX512F__) /* 32 registers hold the sums of 12 queries and 32 keys */
+    for (; i + 12 <= seq->q_len; i += 12)
+        attend(w, out, lse, q, kv, seq, i, head, heads, scale, 12);
     for (; i + 8 <= seq->q_len; i += 8) attend(w, out, lse, q, kv, seq, i, head, heads, scale, 8);
 #endif
     for (; i + 4 <= seq->q_len; i += 4) attend(w, out, lse, q, kv, seq, i, head, heads, scale, 4);

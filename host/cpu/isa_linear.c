@@ -1,64 +1,26 @@
-/* isa_linear.c - y = x w' + bias with an epilogue: chooses the way by the number of rows.
+/* isa_linear.c - y = x w' + bias with an epilogue, and its gradients: chooses the way.
  *
- * A few rows: isa_dot.c, limited by memory, reads the weights as they lie. Many rows: isa_gemm.c in
- * fp32, or oneDNN in bf16 (processors have units for it), panel by panel: a panel of weights is rounded
- * into the thread's scratch, which its second-level cache holds while oneDNN multiplies it. */
+ * A few rows: isa_dot.c, limited by memory, reads the weights as they lie. Many rows: isa_gemm.c, or
+ * oneDNN where the processor has tiles for bf16 (isa_tiles.c). */
+#include "cpu/epilogue.h"
 #include "cpu/gemm.h"
-#include "cpu/onednn.h"
-#include "cpu/vec.h"
 
 #include <omp.h>
 
 enum {
     DOT_ROWS = 4, /* up to here the dot kernel wins (mneme bench --what linear) */
-    DOT_COLS = 64,
-    BF16_COLS = 256
+    DOT_COLS = 64
 };
 
-V_INLINE void finish_row(float *y, const float *add, const float *bias, mn_epilogue epilogue,
-                         int64_t n) {
-    for (int64_t i = 0; i < n; i += VL) {
-        const int64_t l = n - i < VL ? n - i : VL;
-        vf v = l == VL ? v_load(y + i) : v_load_n(y + i, l);
-        if (bias) v += l == VL ? v_load(bias + i) : v_load_n(bias + i, l);
-        if (add) v += l == VL ? v_load(add + i) : v_load_n(add + i, l);
-        if (epilogue == MN_EPILOGUE_GELU) v = v_gelu(v);
-        if (l == VL) v_store(y + i, v);
-        else v_store_n(y + i, v, l);
-    }
-}
-
-/* Bias and activation of a panel whose sums (for ADD: on top of y) are already in y. */
-static void finish(const mn_product *p, int64_t col, int64_t cols) {
-    if (!p->bias && p->epilogue != MN_EPILOGUE_GELU) return;
-    const float *bias = p->bias ? p->bias + col : NULL;
-    for (int64_t r = 0; r < p->m; r++)
-        finish_row(p->y + r * p->ldy + col, NULL, bias, p->epilogue, cols);
-}
-
 static void dot_columns(const mn_product *p, int64_t col, int64_t cols, float *scratch) {
-    const char *w = p->w + (size_t)col * (size_t)p->k * mn_dtype_size(p->dtype);
-    MN_CPU(dot_panel)(scratch, cols, p->x, w, p->dtype, p->bf16, p->m, cols, p->k);
+    const char *w = p->b + (size_t)col * (size_t)p->k * mn_dtype_size(p->dtype);
+    MN_CPU(dot_panel)(scratch, cols, p->a, w, p->dtype, p->bf16, p->m, cols, p->k);
     for (int64_t r = 0; r < p->m; r++) {
         float *y = p->y + r * p->ldy + col;
         finish_row(scratch + r * cols, p->epilogue == MN_EPILOGUE_ADD ? y : NULL,
                    p->bias ? p->bias + col : NULL, p->epilogue, cols);
         memcpy(y, scratch + r * cols, (size_t)cols * sizeof *y);
     }
-}
-
-static mn_status bf16_columns(const mn_product *p, int64_t col, int64_t cols, uint16_t *scratch,
-                              int thread) {
-    const char *w = p->w + (size_t)col * (size_t)p->k * mn_dtype_size(p->dtype);
-    const uint16_t *block = (const uint16_t *)(const void *)w;
-    if (p->dtype != MN_BF16) {
-        MN_CPU(to_bf16)(scratch, w, p->dtype, cols * p->k);
-        block = scratch;
-    }
-    MN_TRY(mn_onednn_bf16(p->s->onednn, thread, p->y + col, p->ldy, p->s->input, block,
-                          p->epilogue == MN_EPILOGUE_ADD, p->m, cols, p->k));
-    finish(p, col, cols);
-    return MN_OK;
 }
 
 static void dot(const mn_product *p) {
@@ -70,26 +32,17 @@ static void dot(const mn_product *p) {
     }
 }
 
-static mn_status bf16(const mn_product *p) {
-    uint16_t *input = p->s->input;
-    int64_t width = MN_CPU_SCRATCH / (int64_t)sizeof *input / p->k / VL * VL;
-    if (width > BF16_COLS) width = BF16_COLS;
-    MN_CHECK(width > 0, MN_ERR_UNSUPPORTED, "bf16 products of %lld inputs are too long",
-             (long long)p->k);
-#pragma omp parallel for num_threads(p->s->threads) schedule(static)
-    for (int64_t r = 0; r < p->m; r++)
-        MN_CPU(to_bf16)(input + r * p->k, p->x + r * p->k, MN_F32, p->k);
-    mn_error_record error = {.status = MN_OK};
-#pragma omp parallel for num_threads(p->s->threads) schedule(dynamic)
-    for (int64_t col = 0; col < p->n; col += width) {
-        const int64_t cols = p->n - col < width ? p->n - col : width;
-        const int thread = omp_get_thread_num();
-        if (bf16_columns(p, col, cols, mn_cpu_scratch(p->s, thread), thread) != MN_OK) {
-#pragma omp critical(mn_linear_error)
-            mn_error_save(&error);
-        }
-    }
-    return error.status == MN_OK ? MN_OK : mn_error_restore(&error);
+static mn_status want_input(const mn_product *p, size_t bytes) {
+    MN_CHECK(bytes <= p->s->input_bytes, MN_ERR_MEMORY, "inputs of %lld x %lld were not reserved",
+             (long long)p->m, (long long)p->k);
+    return MN_OK;
+}
+
+static mn_status multiply(const mn_product *p) {
+    MN_TRY(want_input(p, MN_CPU(gemm_bytes)(p->m, p->k)));
+    if (p->bf16 && p->s->onednn) return MN_CPU(tiles)(p);
+    MN_CPU(gemm)(p);
+    return MN_OK;
 }
 
 mn_status MN_CPU(linear_fwd)(mn_stream *s, float *y, int64_t ldy, const float *x, const void *w,
@@ -98,8 +51,12 @@ mn_status MN_CPU(linear_fwd)(mn_stream *s, float *y, int64_t ldy, const float *x
     mn_product p = {.s = s,
                     .y = y,
                     .ldy = ldy,
-                    .x = x,
-                    .w = w,
+                    .a = x,
+                    .a_row = k,
+                    .a_depth = 1,
+                    .b = w,
+                    .b_col = k,
+                    .b_depth = 1,
                     .dtype = dtype,
                     .bias = bias,
                     .epilogue = epilogue,
@@ -107,18 +64,68 @@ mn_status MN_CPU(linear_fwd)(mn_stream *s, float *y, int64_t ldy, const float *x
                     .m = m,
                     .n = n,
                     .k = k};
-    const bool few = m <= DOT_ROWS;
-    size_t need = 0;
-    if (p.bf16) need = (size_t)(m * k) * (few ? sizeof(float) : sizeof(uint16_t));
-    else if (!few) need = MN_CPU(gemm_bytes)(m, k);
-    MN_CHECK(need <= s->input_bytes, MN_ERR_MEMORY, "inputs of %lld x %lld were not reserved",
-             (long long)m, (long long)k);
-    if (p.bf16 && !few) return bf16(&p);
+    if (m > DOT_ROWS) return multiply(&p);
     if (p.bf16) {
+        MN_TRY(want_input(&p, (size_t)(m * k) * sizeof(float)));
         MN_CPU(round_bf16)(s->input, x, m * k);
-        p.x = s->input;
+        p.a = s->input;
     }
-    if (few) dot(&p);
-    else MN_CPU(gemm)(&p);
+    dot(&p);
+    return MN_OK;
+}
+
+/* dx (m, k) = dy (m, n) w (n, k): the depth is n. */
+mn_status MN_CPU(linear_bwd_x)(mn_stream *s, float *dx, int64_t lddx, const float *dy, int64_t lddy,
+                               const void *w, mn_dtype dtype, bool add, mn_compute compute,
+                               int64_t m, int64_t n, int64_t k) {
+    const mn_product p = {.s = s,
+                          .y = dx,
+                          .ldy = lddx,
+                          .a = dy,
+                          .a_row = lddy,
+                          .a_depth = 1,
+                          .b = w,
+                          .b_col = 1,
+                          .b_depth = k,
+                          .dtype = dtype,
+                          .epilogue = add ? MN_EPILOGUE_ADD : MN_EPILOGUE_STORE,
+                          .bf16 = compute == MN_COMPUTE_BF16,
+                          .m = m,
+                          .n = k,
+                          .k = n};
+    return multiply(&p);
+}
+
+/* One thread owns columns; rows are added in their order. */
+static void add_column_sums(mn_stream *s, float *sums, const float *x, int64_t ld, int64_t rows,
+                            int64_t cols) {
+    enum { WIDTH = 4 * VL };
+#pragma omp parallel for num_threads(s->threads) schedule(static)
+    for (int64_t c = 0; c < cols; c += WIDTH) {
+        const int64_t n = cols - c < WIDTH ? cols - c : WIDTH;
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t i = 0; i < n; i++) sums[c + i] += x[r * ld + c + i];
+    }
+}
+
+/* dw (n, k) += dy' (n, m) x (m, k): the depth is m. */
+mn_status MN_CPU(linear_bwd_w)(mn_stream *s, float *dw, float *dbias, const float *dy, int64_t lddy,
+                               const float *x, int64_t m, int64_t n, int64_t k) {
+    const mn_product p = {.s = s,
+                          .y = dw,
+                          .ldy = k,
+                          .a = dy,
+                          .a_row = 1,
+                          .a_depth = lddy,
+                          .b = (const char *)x,
+                          .b_col = 1,
+                          .b_depth = k,
+                          .dtype = MN_F32,
+                          .epilogue = MN_EPILOGUE_ADD,
+                          .m = n,
+                          .n = k,
+                          .k = m};
+    MN_TRY(multiply(&p));
+    if (dbias) add_column_sums(s, dbias, dy, lddy, m, n);
     return MN_OK;
 }

@@ -17,8 +17,8 @@ V_INLINE void store(float *p, vf x, int64_t n) {
 
 /* Runs `body` for every begin of a vector with `left` elements from there to the end. */
 #define EACH_VECTOR(s, n, body)                                                                    \
-    _Pragma("omp parallel for num_threads(s->threads) schedule(static) if (n > BLOCK)")            \
-    for (int64_t block = 0; block < (n); block += BLOCK) {                                         \
+    _Pragma("omp parallel for num_threads(s->threads) schedule(static) if (n > BLOCK)") for (      \
+        int64_t block = 0; block < (n); block += BLOCK) {                                          \
         const int64_t end = block + BLOCK < (n) ? block + BLOCK : (n);                             \
         for (int64_t i = block; i < end; i += VL) {                                                \
             const int64_t left = end - i;                                                          \

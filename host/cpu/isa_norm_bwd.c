@@ -34,50 +34,89 @@ V_INLINE void store(float *p, vf x, int64_t n) {
     else v_store_n(p, x, n);
 }
 
-V_INLINE moments row_moments(const norm *p, const float *dy, const float *x) {
+/* The first n lanes of x, n < VL, and 0 for the rest. */
+V_INLINE vf first(vf x, int64_t n) {
+    const vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return v_select(lane < (int32_t)n, x, v_set(0));
+}
+
+/* body(i, n) for every vector of a row: n is VL, and what is left in the last one. */
+#define EACH_VECTOR(dim, body)                                                                     \
+    do {                                                                                           \
+        int64_t i = 0;                                                                             \
+        for (; i + VL <= (dim); i += VL) body(i, VL);                                              \
+        if (i < (dim)) body(i, (dim)-i);                                                           \
+    } while (0)
+
+static moments row_moments(const norm *p, const float *dy, const float *x) {
     const int64_t dim = p->dim;
-    const float n = (float)dim;
+    const float *weight = p->weight, n = (float)dim;
     moments m = {0};
-    vf sum = v_set(0), square = v_set(0);
-    for (int64_t i = 0; p->centred && i < dim; i += VL) sum += load(x + i, dim - i);
+    vf sum = v_set(0), square = v_set(0), g = v_set(0), gh = v_set(0);
+#define ADD(i, left) sum += load(x + (i), left)
+    if (p->centred) EACH_VECTOR(dim, ADD);
+#undef ADD
     m.mean = v_sum(sum) / n;
-    int64_t i = 0;
-    for (; i + VL <= dim; i += VL) {
-        const vf d = v_load(x + i) - m.mean;
-        square += d * d;
-    }
-    float rest = 0;
-    for (int64_t j = i; j < dim; j++) rest += (x[j] - m.mean) * (x[j] - m.mean);
-    m.scale = 1.0f / sqrtf((v_sum(square) + rest) / n + p->eps);
-    vf g = v_set(0), gh = v_set(0);
-    for (i = 0; i < dim; i += VL) { /* behind the end g is 0 */
-        const vf gi = load(dy + i, dim - i) * load(p->weight + i, dim - i);
-        g += gi;
-        gh += gi * (load(x + i, dim - i) - m.mean);
-    }
+    const float mean = m.mean;
+#define ADD(i, left)                                                                               \
+    do {                                                                                           \
+        const vf d = load(x + (i), left) - mean,                                                   \
+                 gi = load(dy + (i), left) * load(weight + (i), left);                             \
+        square += (left) == VL ? d * d : first(d * d, left);                                       \
+        g += gi;                                                                                   \
+        gh += gi * d;                                                                              \
+    } while (0)
+    EACH_VECTOR(dim, ADD); /* behind the end of a row g is 0, but d is not */
+#undef ADD
+    m.scale = 1.0f / sqrtf(v_sum(square) / n + p->eps);
     m.g = p->centred ? v_sum(g) / n : 0;
     m.gh = v_sum(gh) * m.scale / n;
     return m;
 }
 
-/* dx of row r, which may overwrite dy, and the row's share of the sums. */
-V_INLINE void row_gradient(const norm *p, int64_t r, float *part) {
-    const int64_t dim = p->dim;
-    const float *x = p->x + r * dim, *dy = p->dy + r * dim;
-    float *dx = p->dx + r * dim;
-    const moments m = row_moments(p, dy, x);
+/* dx of a row, which may overwrite dy. */
+static void row_gradient(const norm *p, int64_t r, const moments *of) {
+    const moments m = *of;
+    const float *x = p->x + r * p->dim, *dy = p->dy + r * p->dim, *weight = p->weight;
+    float *dx = p->dx + r * p->dim;
     const float scale = m.scale * p->gate;
-    for (int64_t i = 0; i < dim; i += VL) {
-        const int64_t n = dim - i;
-        const vf d = load(dy + i, n), h = (load(x + i, n) - m.mean) * m.scale;
-        vf out = (d * load(p->weight + i, n) - m.g - h * m.gh) * scale;
-        if (part) {
-            store(part + i, load(part + i, n) + d * h, n);
-            store(part + dim + i, load(part + dim + i, n) + d, n);
-        }
-        if (p->add) out += load(dx + i, n);
-        store(dx + i, out, n);
-    }
+    const bool add = p->add;
+#define WRITE(i, left)                                                                             \
+    do {                                                                                           \
+        const vf h = (load(x + (i), left) - m.mean) * m.scale;                                     \
+        vf out = (load(dy + (i), left) * load(weight + (i), left) - m.g - h * m.gh) * scale;       \
+        if (add) out += load(dx + (i), left);                                                      \
+        store(dx + (i), out, left);                                                                \
+    } while (0)
+    EACH_VECTOR(p->dim, WRITE);
+#undef WRITE
+}
+
+/* A block's sums of dy h and of dy: in registers, over a few columns at a time. */
+static void block_sums(const norm *p, float *part, int64_t begin, int64_t end, const moments *m) {
+    const int64_t dim = p->dim;
+#define SUM(i, left)                                                                               \
+    do {                                                                                           \
+        vf h = v_set(0), d = v_set(0);                                                             \
+        for (int64_t r = begin; r < end; r++) {                                                    \
+            const vf dy = load(p->dy + r * dim + (i), left);                                       \
+            h += dy *                                                                              \
+                 ((load(p->x + r * dim + (i), left) - m[r - begin].mean) * m[r - begin].scale);    \
+            d += dy;                                                                               \
+        }                                                                                          \
+        store(part + (i), h, left);                                                                \
+        store(part + dim + (i), d, left);                                                          \
+    } while (0)
+    EACH_VECTOR(dim, SUM);
+#undef SUM
+}
+
+static void block(const norm *p, int64_t begin, int64_t end, float *part) {
+    moments m[ROWS];
+    for (int64_t r = begin; r < end; r++)
+        m[r - begin] = row_moments(p, p->dy + r * p->dim, p->x + r * p->dim);
+    if (part) block_sums(p, part, begin, end, m);
+    for (int64_t r = begin; r < end; r++) row_gradient(p, r, &m[r - begin]);
 }
 
 /* Sums the parts of columns [begin, end) over the blocks, in order, into the first part. */
@@ -125,9 +164,7 @@ static mn_status norm_bwd(mn_stream *s, const norm *of) {
         for (int64_t b = 0; b < blocks; b++) {
             const int64_t begin = first + b * ROWS;
             const int64_t end = begin + ROWS < p.rows ? begin + ROWS : p.rows;
-            float *part = p.parts ? p.parts + b * 2 * dim : NULL;
-            if (part) memset(part, 0, (size_t)(2 * dim) * sizeof *part);
-            for (int64_t r = begin; r < end; r++) row_gradient(&p, r, part);
+            block(&p, begin, end, p.parts ? p.parts + b * 2 * dim : NULL);
         }
         if (!p.parts) continue;
 #pragma omp for schedule(static)
@@ -176,9 +213,9 @@ mn_status MN_CPU(rmsnorm_bwd)(mn_stream *s, float *dx, float *dweight, const flo
 }
 
 mn_status MN_CPU(gated_norm_bwd)(mn_stream *s, float *dd, float *dweight, float *dbias,
-                                 float *dgate, const float *dy, const float *d,
-                                 const float *weight, const float *bias, const float *gate,
-                                 float eps, int64_t rows, int64_t dim) {
+                                 float *dgate, const float *dy, const float *d, const float *weight,
+                                 const float *bias, const float *gate, float eps, int64_t rows,
+                                 int64_t dim) {
     const norm p = {.dx = dd,
                     .dweight = dweight,
                     .dbias = dbias,

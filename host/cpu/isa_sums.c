@@ -7,17 +7,14 @@
 enum { BLOCK = 1 << 14 };
 
 typedef double vd __attribute__((vector_size(64)));
-typedef float v8 __attribute__((vector_size(32)));
 
 /* Squares of floats are exact in double. */
 static double squares(const float *x, int64_t n) {
     vd even = {0}, odd = {0};
     for (int64_t i = 0; i < n; i += VL) {
         const vf v = n - i >= VL ? v_load(x + i) : v_load_n(x + i, n - i);
-        v8 low, high;
-        memcpy(&low, &v, sizeof low);
-        memcpy(&high, (const char *)&v + sizeof low, sizeof high);
-        const vd a = __builtin_convertvector(low, vd), b = __builtin_convertvector(high, vd);
+        const vd a = __builtin_convertvector(v_low(v), vd);
+        const vd b = __builtin_convertvector(v_high(v), vd);
         even += a * a;
         odd += b * b;
     }

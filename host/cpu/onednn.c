@@ -11,8 +11,8 @@
 enum { MAX_PLANS = 64 };
 
 typedef struct plan {
-    int64_t m, n, k, ldy;
-    bool add;
+    int64_t m, n, k, ldx, ldy;
+    bool w_across, add;
     dnnl_primitive_t primitive;
     dnnl_memory_t x, w, y;
 } plan;
@@ -103,7 +103,8 @@ static void plan_free(plan *p) {
 
 static dnnl_status_t plan_build(plan *p, dnnl_engine_t engine) {
     const dnnl_dims_t xd = {p->m, p->k}, wd = {p->k, p->n}, yd = {p->m, p->n};
-    const dnnl_dims_t xs = {p->k, 1}, ws = {1, p->k}, ys = {p->ldy, 1};
+    const dnnl_dims_t xs = {p->ldx, 1}, ys = {p->ldy, 1};
+    const dnnl_dims_t ws = {p->w_across ? p->n : 1, p->w_across ? 1 : p->k};
     memory_desc x = NULL, w = NULL, y = NULL;
     dnnl_primitive_attr_t attr = NULL;
     dnnl_post_ops_t ops = NULL;
@@ -170,8 +171,8 @@ void mn_onednn_close(mn_onednn **onednn) {
 static mn_status plan_find(plan **out, plan_cache *cache, dnnl_engine_t engine, const plan *key) {
     for (int i = 0; i < cache->count; i++) {
         plan *p = &cache->plans[i];
-        if (p->m == key->m && p->n == key->n && p->k == key->k && p->ldy == key->ldy &&
-            p->add == key->add) {
+        if (p->m == key->m && p->n == key->n && p->k == key->k && p->ldx == key->ldx &&
+            p->ldy == key->ldy && p->w_across == key->w_across && p->add == key->add) {
             *out = p;
             return MN_OK;
         }
@@ -179,7 +180,6 @@ static mn_status plan_find(plan **out, plan_cache *cache, dnnl_engine_t engine, 
     plan *p = &cache->plans[cache->next];
     plan_free(p);
     *p = *key;
-    omp_set_num_threads(1); /* of this thread's nested regions: plans are made for one thread */
     const dnnl_status_t st = plan_build(p, engine);
     if (st != dnnl_success) {
         plan_free(p);
@@ -194,15 +194,21 @@ static mn_status plan_find(plan **out, plan_cache *cache, dnnl_engine_t engine, 
     return MN_OK;
 }
 
-mn_status mn_onednn_bf16(mn_onednn *o, int thread, float *y, int64_t ldy, const uint16_t *x,
-                         const uint16_t *w, bool add, int64_t m, int64_t n, int64_t k) {
-    const plan key = {.m = m, .n = n, .k = k, .ldy = ldy, .add = add};
+mn_status mn_onednn_bf16(mn_onednn *o, int thread, const mn_bf16_product *b) {
+    const plan key = {.m = b->m,
+                      .n = b->n,
+                      .k = b->k,
+                      .ldx = b->ldx,
+                      .ldy = b->ldy,
+                      .w_across = b->w_across,
+                      .add = b->add};
     plan_cache *cache = &o->caches[thread];
     plan *p = NULL;
+    omp_set_num_threads(1); /* of this thread's nested regions, when planning and when running */
     MN_TRY(plan_find(&p, cache, o->engine, &key));
-    DNNL_TRY(dnnl_memory_set_data_handle(p->x, (void *)(uintptr_t)x));
-    DNNL_TRY(dnnl_memory_set_data_handle(p->w, (void *)(uintptr_t)w));
-    DNNL_TRY(dnnl_memory_set_data_handle(p->y, y));
+    DNNL_TRY(dnnl_memory_set_data_handle(p->x, (void *)(uintptr_t)b->x));
+    DNNL_TRY(dnnl_memory_set_data_handle(p->w, (void *)(uintptr_t)b->w));
+    DNNL_TRY(dnnl_memory_set_data_handle(p->y, b->y));
     const dnnl_exec_arg_t args[] = {
         {DNNL_ARG_SRC, p->x}, {DNNL_ARG_WEIGHTS, p->w}, {DNNL_ARG_DST, p->y}};
     DNNL_TRY(dnnl_primitive_execute(p->primitive, cache->stream, 3, args));

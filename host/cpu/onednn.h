@@ -8,13 +8,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* y (m, n; ldy) = x (m, k) w (n, k)' + (add ? y : 0) with bf16 inputs and fp32 sums. Products are
- * built once per (thread, shape) and kept. */
+/* y (m, n; ldy) = x (m, k; ldx) w + (add ? y : 0) with fp32 sums; w holds bf16 as (n, k), or as (k, n)
+ * when it is `across`, without gaps. */
+typedef struct mn_bf16_product {
+    float *y;
+    int64_t ldy;
+    const uint16_t *x;
+    int64_t ldx;
+    const uint16_t *w;
+    bool w_across, add;
+    int64_t m, n, k;
+} mn_bf16_product;
+
+/* Products are built once per (thread, shape) and kept. */
 typedef struct mn_onednn mn_onednn;
 mn_status mn_onednn_open(mn_onednn **out, int threads);
 void mn_onednn_close(mn_onednn **onednn);
-mn_status mn_onednn_bf16(mn_onednn *onednn, int thread, float *y, int64_t ldy, const uint16_t *x,
-                         const uint16_t *w, bool add, int64_t m, int64_t n, int64_t k);
+mn_status mn_onednn_bf16(mn_onednn *onednn, int thread, const mn_bf16_product *product);
 
 const char *mn_onednn_version(void); /* of the library that runs, "2.6.3" */
 

@@ -1,13 +1,20 @@
 /* complete.c - runs a plan: trunks, prompts with the candidates' common part, branches, decoding.
  *
  * The candidates double as a draft: where the model's own choice follows them, its continuation is
- * read off logits that scoring has computed anyway, and decoding starts behind it. */
+ * read off logits that scoring has computed anyway, and decoding starts behind it. Up to there all
+ * variants go together; then they part, and each decodes for itself. */
 #include "eval/feed.h"
 #include "eval/plan.h"
 #include "mneme/signals.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* How far one variant's continuation was read off the candidates. */
+typedef struct draft {
+    int64_t matched; /* tokens of the common part that it follows */
+    bool goes_on;    /* decoding has to */
+} draft;
 
 /* The tracks of one batch, by item. */
 typedef struct work {
@@ -16,8 +23,10 @@ typedef struct work {
     const mn_complete_hooks *hooks;
     mn_completion *answers;
     track *trunks, *prompts,
-        *branches;      /* branches: MN_MAX_CANDIDATES per item, most of them empty */
-    int64_t *requests;  /* of the batch, for the hooks */
+        *branches;     /* branches: MN_MAX_CANDIDATES per item, most of them empty */
+    draft *drafts;     /* [variants][items] */
+    int64_t *valid;    /* own tokens of the prompt and the common part that the cache still holds */
+    int64_t *requests; /* of the batch, for the hooks */
     int64_t trunk_rows; /* cache rows of the open trunks */
     int64_t max_items, max_groups;
 } work;
@@ -33,6 +42,8 @@ static void work_close(work *w) {
     free(w->trunks);
     free(w->prompts);
     free(w->branches);
+    free(w->drafts);
+    free(w->valid);
     free(w->requests);
     mn_feed_close(&w->feed);
 }
@@ -48,10 +59,31 @@ static mn_status work_open(work *w, mn_session *session, const mn_plan *plan,
     w->trunks = calloc((size_t)w->max_groups, sizeof *w->trunks);
     w->prompts = calloc((size_t)w->max_items, sizeof *w->prompts);
     w->branches = calloc((size_t)w->max_items * MN_MAX_CANDIDATES, sizeof *w->branches);
+    w->drafts = calloc((size_t)(w->max_items * mn_session_variants(session)), sizeof *w->drafts);
+    w->valid = calloc((size_t)w->max_items, sizeof *w->valid);
     w->requests = calloc((size_t)w->max_items, sizeof *w->requests);
-    MN_CHECK(w->trunks && w->prompts && w->branches && w->requests, MN_ERR_MEMORY,
-             "no memory for batches of %lld prompts", (long long)w->max_items);
-    return mn_feed_open(&w->feed, session, hooks->temperature, hooks->seed);
+    MN_CHECK(w->trunks && w->prompts && w->branches && w->drafts && w->valid && w->requests,
+             MN_ERR_MEMORY, "no memory for batches of %lld prompts", (long long)w->max_items);
+    return mn_feed_open(&w->feed, session, plan->count, hooks->temperature, hooks->seed);
+}
+
+static mn_completion *answer_of(const work *w, int64_t variant, int64_t request) {
+    return &w->answers[variant * w->plan->count + request];
+}
+
+/* Whether a variant has answers. */
+static bool has_answers(const work *w, int64_t variant) {
+    return !(w->hooks->base_for_audit && variant == w->feed.base);
+}
+
+/* Passes for all variants; the base that nobody asks for takes part in the first batch. */
+static void select_all(work *w, int64_t batch) {
+    for (int64_t v = 0; v < w->feed.variants; v++)
+        w->feed.active[v] = has_answers(w, v) || batch == 0;
+}
+
+static void select_one(work *w, int64_t variant) {
+    for (int64_t v = 0; v < w->feed.variants; v++) w->feed.active[v] = v == variant;
 }
 
 /* Computes the trunks of the batch's groups, one behind the other from cache row 0 on. */
@@ -75,8 +107,8 @@ static mn_status feed_trunks(work *w, const plan_batch *b) {
 static mn_status prompt_track(work *w, track *t, const plan_item *item, int32_t trunk_row,
                               int64_t row) {
     const mn_request *r = &w->plan->requests[item->request];
-    mn_completion *a = &w->answers[item->request];
     const int64_t own = r->len - item->prefix;
+    t->answers = answer_of(w, 0, item->request);
     t->own_row = (int32_t)row;
     t->position = (int32_t)item->prefix;
     t->shared_begin[0] = trunk_row;
@@ -84,15 +116,10 @@ static mn_status prompt_track(work *w, track *t, const plan_item *item, int32_t 
     t->want_from = own - 1;
     t->stream = (uint64_t)item->request;
     MN_TRY(mn_ids_append(&t->tokens, r->ids + item->prefix, (size_t)own));
-    for (int c = 0; c < r->candidate_count; c++) {
-        a->logprob[c] = 0;
-        a->greedy[c] = true;
-    }
     for (int64_t i = 0; i <= item->common && r->candidate_count > 0; i++) {
         if (i < item->common) MN_TRY(mn_ids_push(&t->tokens, r->candidates[0].data[i]));
         for (int c = 0; c < r->candidate_count; c++)
-            MN_TRY(mn_track_target(t, own - 1 + i, r->candidates[c].data[i], &a->logprob[c],
-                                   &a->greedy[c]));
+            MN_TRY(mn_track_target(t, own - 1 + i, r->candidates[c].data[i], c));
     }
     return MN_OK;
 }
@@ -101,9 +128,9 @@ static mn_status prompt_track(work *w, track *t, const plan_item *item, int32_t 
 static mn_status branch_track(work *w, track *t, const plan_item *item, const track *prompt, int c,
                               int64_t row) {
     const mn_request *r = &w->plan->requests[item->request];
-    mn_completion *a = &w->answers[item->request];
     const int32_t *rest = r->candidates[c].data + item->common;
     const int64_t len = (int64_t)r->candidates[c].len - item->common;
+    t->answers = prompt->answers;
     t->own_row = (int32_t)row;
     t->position = (int32_t)(r->len + item->common);
     t->shared_begin[0] = prompt->shared_begin[0];
@@ -112,7 +139,7 @@ static mn_status branch_track(work *w, track *t, const plan_item *item, const tr
     t->shared_len[1] = (int32_t)prompt->tokens.len;
     for (int64_t i = 0; i + 1 < len; i++) {
         MN_TRY(mn_ids_push(&t->tokens, rest[i]));
-        MN_TRY(mn_track_target(t, i, rest[i + 1], &a->logprob[c], &a->greedy[c]));
+        MN_TRY(mn_track_target(t, i, rest[i + 1], c));
     }
     return MN_OK;
 }
@@ -142,8 +169,8 @@ static mn_status feed_prompts(work *w, const plan_batch *b) {
 }
 
 /* Appends a generated token; false when the continuation ends with it (or, for EOS, before it). */
-static mn_status accept(work *w, int64_t request, int32_t id, bool *goes_on) {
-    mn_ids *generated = &w->answers[request].generated;
+static mn_status accept(work *w, int64_t variant, int64_t request, int32_t id, bool *goes_on) {
+    mn_ids *generated = &answer_of(w, variant, request)->generated;
     *goes_on = false;
     if (id == w->hooks->eos) return MN_OK;
     MN_TRY(mn_ids_push(generated, id));
@@ -152,82 +179,131 @@ static mn_status accept(work *w, int64_t request, int32_t id, bool *goes_on) {
     return MN_OK;
 }
 
-/* Follows the model's choices through the logits that scoring has left. The prompt's track is cut
- * back to what was followed, the generated tokens behind that are pending. */
-static mn_status follow_draft(work *w, const plan_item *item, track *prompt, const track *branches,
-                              bool *goes_on) {
-    const mn_request *r = &w->plan->requests[item->request];
-    mn_ids *generated = &w->answers[item->request].generated;
-    const int64_t own = r->len - item->prefix;
-    int64_t matched = 0;
-    MN_TRY(accept(w, item->request, prompt->best.data[0], goes_on));
-    while (*goes_on && matched < item->common &&
-           generated->data[matched] == r->candidates[0].data[matched]) {
-        matched++;
-        MN_TRY(accept(w, item->request, prompt->best.data[matched], goes_on));
+/* Follows a variant's choices through the logits that scoring has left. */
+static mn_status follow_draft(work *w, int64_t variant, int64_t request, int64_t common,
+                              const track *prompt, const track *branches, draft *d) {
+    const mn_request *r = &w->plan->requests[request];
+    const mn_ids *generated = &answer_of(w, variant, request)->generated;
+    const int64_t v = w->feed.variants;
+    const int32_t *best = prompt->best.data + variant;
+    *d = (draft){0};
+    MN_TRY(accept(w, variant, request, best[0], &d->goes_on));
+    while (d->goes_on && d->matched < common &&
+           generated->data[d->matched] == r->candidates[0].data[d->matched]) {
+        d->matched++;
+        MN_TRY(accept(w, variant, request, best[d->matched * v], &d->goes_on));
     }
-    if (matched == item->common) {
-        for (int c = 0; c < r->candidate_count && *goes_on; c++) {
-            const int32_t *rest = r->candidates[c].data + item->common;
-            int64_t i = 0;
-            while (*goes_on && i < (int64_t)branches[c].tokens.len &&
-                   generated->data[matched + i] == rest[i]) {
-                MN_TRY(accept(w, item->request, branches[c].best.data[i], goes_on));
-                i++;
-            }
-            if (i > 0) break;
+    if (d->matched < common) return MN_OK;
+    for (int c = 0; c < r->candidate_count && d->goes_on; c++) {
+        const int32_t *rest = r->candidates[c].data + common;
+        int64_t i = 0;
+        while (d->goes_on && i < (int64_t)branches[c].tokens.len &&
+               generated->data[d->matched + i] == rest[i]) {
+            MN_TRY(
+                accept(w, variant, request, branches[c].best.data[i * v + variant], &d->goes_on));
+            i++;
+        }
+        if (i > 0) break;
+    }
+    return MN_OK;
+}
+
+static mn_status follow_drafts(work *w, const plan_batch *b) {
+    for (int64_t i = 0; i < b->item_count; i++) {
+        const plan_item *item = &w->plan->items[b->first_item + i];
+        const mn_request *r = &w->plan->requests[item->request];
+        w->valid[i] = r->len - item->prefix + item->common;
+        for (int64_t v = 0; v < w->feed.variants; v++) {
+            draft *d = &w->drafts[v * w->max_items + i];
+            *d = (draft){0};
+            if (r->max_new_tokens > 0 && has_answers(w, v))
+                MN_TRY(follow_draft(w, v, item->request, item->common, &w->prompts[i],
+                                    &w->branches[i * MN_MAX_CANDIDATES], d));
         }
     }
-    prompt->tokens.len = (size_t)(own + matched);
-    prompt->fed = own + matched;
+    return MN_OK;
+}
+
+/* The prompt's track goes back to what the variant has followed and the cache still holds: a variant
+ * before may have left its own tokens in the trunk's rows behind that. */
+static mn_status rewind_prompt(work *w, const plan_batch *b, int64_t i, int64_t variant) {
+    const plan_item *item = &w->plan->items[b->first_item + i];
+    const draft *d = &w->drafts[variant * w->max_items + i];
+    const int64_t own = w->plan->requests[item->request].len - item->prefix;
+    track *t = &w->prompts[i];
+    t->tokens.len = (size_t)own;
+    MN_TRY(mn_ids_append(&t->tokens, answer_of(w, variant, item->request)->generated.data,
+                         (size_t)d->matched));
+    t->fed = own + d->matched < w->valid[i] ? own + d->matched : w->valid[i];
+    w->valid[i] = own + d->matched;
     return MN_OK;
 }
 
 /* Feeds generated tokens that are not in the cache yet, all unfinished requests together. */
-static mn_status decode(work *w, const plan_batch *b) {
+static mn_status decode(work *w, const plan_batch *b, int64_t variant) {
+    draft *drafts = &w->drafts[variant * w->max_items];
     int64_t active = 0;
+    select_one(w, variant);
     for (int64_t i = 0; i < b->item_count; i++) {
-        const plan_item *item = &w->plan->items[b->first_item + i];
-        bool goes_on = false;
-        if (w->plan->requests[item->request].max_new_tokens == 0) continue;
-        MN_TRY(
-            follow_draft(w, item, &w->prompts[i], &w->branches[i * MN_MAX_CANDIDATES], &goes_on));
-        w->prompts[i].want_from = goes_on ? 0 : INT64_MAX; /* marks the unfinished ones */
-        active += goes_on;
+        w->prompts[i].fed = (int64_t)w->prompts[i].tokens.len; /* nothing pending */
+        if (!drafts[i].goes_on) continue;
+        MN_TRY(rewind_prompt(w, b, i, variant));
+        active++;
     }
     while (active > 0) {
         for (int64_t i = 0; i < b->item_count; i++) {
             track *t = &w->prompts[i];
             const plan_item *item = &w->plan->items[b->first_item + i];
-            const mn_request *r = &w->plan->requests[item->request];
-            if (t->want_from == INT64_MAX || r->max_new_tokens == 0) continue;
-            const mn_ids *generated = &w->answers[item->request].generated;
-            const int64_t known = (int64_t)t->tokens.len - (r->len - item->prefix);
-            MN_TRY(
-                mn_ids_append(&t->tokens, generated->data + known, generated->len - (size_t)known));
+            const mn_ids *generated = &answer_of(w, variant, item->request)->generated;
+            if (!drafts[i].goes_on) continue;
+            const size_t own = (size_t)(w->plan->requests[item->request].len - item->prefix);
+            const size_t known = t->tokens.len - own;
+            MN_TRY(mn_ids_append(&t->tokens, generated->data + known, generated->len - known));
             t->want_from = (int64_t)t->tokens.len - 1;
             t->best.len = 0;
+            t->drawn = (int64_t)generated->len;
         }
         MN_TRY(mn_feed_run(&w->feed, w->prompts, b->item_count));
         for (int64_t i = 0; i < b->item_count; i++) {
-            track *t = &w->prompts[i];
-            bool goes_on = false;
             const int64_t request = w->plan->items[b->first_item + i].request;
-            if (t->want_from == INT64_MAX || w->plan->requests[request].max_new_tokens == 0)
-                continue;
-            MN_TRY(accept(w, request, t->best.data[0], &goes_on));
-            if (goes_on) continue;
-            t->want_from = INT64_MAX;
-            active--;
+            if (!drafts[i].goes_on) continue;
+            MN_TRY(
+                accept(w, variant, request, w->prompts[i].best.data[variant], &drafts[i].goes_on));
+            active -= !drafts[i].goes_on;
         }
     }
     return MN_OK;
 }
 
+static mn_status clear_answer(mn_completion *a, const mn_memory *memory, bool audit) {
+    a->generated.len = 0;
+    for (int c = 0; c < MN_MAX_CANDIDATES; c++) {
+        a->logprob[c] = 0;
+        a->greedy[c] = true;
+    }
+    a->outputs = 0;
+    a->compared = false;
+    a->logit_change = 0;
+    if (!audit || !memory) return MN_OK;
+    const size_t count = (size_t)memory->count;
+    if (!a->change) a->change = calloc(count, sizeof *a->change);
+    MN_CHECK(a->change, MN_ERR_MEMORY, "no memory for the effect audit");
+    for (size_t m = 0; m < count; m++) a->change[m] = 0;
+    return MN_OK;
+}
+
 static mn_status run_batch(work *w, const plan_batch *b) {
-    for (int64_t i = 0; i < b->item_count; i++) w->answers[w->requests[i]].generated.len = 0;
+    const bool audit = mn_session_limits(w->feed.session)->audit;
+    for (int64_t v = 0; v < w->feed.variants; v++)
+        for (int64_t i = 0; i < b->item_count; i++)
+            MN_TRY(clear_answer(answer_of(w, v, w->requests[i]),
+                                mn_session_variant(w->feed.session, v), audit));
+    w->feed.audit = audit;
     MN_TRY(feed_prompts(w, b));
-    return decode(w, b);
+    w->feed.audit = false;
+    MN_TRY(follow_drafts(w, b));
+    for (int64_t v = 0; v < w->feed.variants; v++) MN_TRY(decode(w, b, v));
+    return MN_OK;
 }
 
 mn_status mn_complete(mn_session *session, const mn_plan *plan, mn_completion *answers,
@@ -246,6 +322,7 @@ mn_status mn_complete(mn_session *session, const mn_plan *plan, mn_completion *a
                          (long long)plan->batch_count);
             break;
         }
+        select_all(&w, i);
         if (!trunks_ready) st = feed_trunks(&w, b);
         trunks_ready = true;
         if (st == MN_OK) st = run_batch(&w, b);
@@ -256,5 +333,9 @@ mn_status mn_complete(mn_session *session, const mn_plan *plan, mn_completion *a
 }
 
 void mn_completions_free(mn_completion *answers, int64_t count) {
-    for (int64_t i = 0; answers && i < count; i++) mn_ids_free(&answers[i].generated);
+    for (int64_t i = 0; answers && i < count; i++) {
+        mn_ids_free(&answers[i].generated);
+        free(answers[i].change);
+        answers[i].change = NULL;
+    }
 }

@@ -28,7 +28,7 @@ static mn_status add_prompt(mn_evaluation *e, int64_t row, int shots) {
     const mn_fever_row *r = &e->fever->eval[row];
     const mn_fever_page *page = &e->fever->pages[r->page];
     eval_prompt *p = &e->prompts[e->count++];
-    *p = (eval_prompt){.row = row, .shots = shots, .begin = e->ids.len, .generated = -1};
+    *p = (eval_prompt){.row = row, .shots = shots, .begin = e->ids.len};
     mn_buf_clear(&e->text);
     MN_CHECK(shots <= page->demo_count, MN_ERR_DATA,
              "page %s has %d demonstrations, %d shots are wanted", page->title, page->demo_count,
@@ -49,9 +49,10 @@ static mn_status make_prompts(mn_evaluation *e) {
     const size_t all = (size_t)(e->rows * o->shots_count);
     e->prompts = calloc(all + 1, sizeof *e->prompts);
     e->requests = calloc(all + 1, sizeof *e->requests);
-    e->answers = calloc(all + 1, sizeof *e->answers);
-    MN_CHECK(e->prompts && e->requests && e->answers, MN_ERR_MEMORY, "no memory for %zu prompts",
-             all);
+    e->answers = calloc(all * (size_t)e->variant_count + 1, sizeof *e->answers);
+    e->read = calloc(all * (size_t)e->variant_count + 1, sizeof *e->read);
+    MN_CHECK(e->prompts && e->requests && e->answers && e->read, MN_ERR_MEMORY,
+             "no memory for %zu prompts", all);
     MN_TRY(encode_candidates(e));
     for (int64_t page = 0; page < e->fever->page_count; page++)
         for (int s = 0; s < o->shots_count; s++)
@@ -68,8 +69,7 @@ static mn_status make_prompts(mn_evaluation *e) {
     return MN_OK;
 }
 
-mn_status mn_eval_text(const mn_evaluation *e, int64_t prompt, mn_buf *out) {
-    const mn_ids *ids = &e->answers[prompt].generated;
+mn_status mn_eval_text(const mn_evaluation *e, const mn_ids *ids, mn_buf *out) {
     mn_buf_clear(out);
     for (size_t i = 0; i < ids->len; i++)
         if (ids->data[i] < mn_tokenizer_size(e->tokenizer)) /* padding rows of the vocabulary */
@@ -80,22 +80,24 @@ mn_status mn_eval_text(const mn_evaluation *e, int64_t prompt, mn_buf *out) {
 /* An answer is complete at its closing parenthesis or at the end of the line. */
 static bool stop_answer(void *context, int64_t prompt, const mn_ids *generated) {
     mn_evaluation *e = context;
-    (void)generated;
-    if (mn_eval_text(e, prompt, &e->text) != MN_OK) return true;
+    (void)prompt;
+    if (mn_eval_text(e, generated, &e->text) != MN_OK) return true;
     return e->text.len > 0 &&
            (memchr(e->text.data, '\n', e->text.len) || memchr(e->text.data, ')', e->text.len));
 }
 
 static bool skip_known(void *context, const int64_t *prompts, int64_t count) {
     mn_evaluation *e = context;
-    for (int64_t i = 0; i < count; i++)
-        if (!e->prompts[prompts[i]].known) return false;
+    for (int64_t v = e->first_variant; v < e->variant_count; v++)
+        for (int64_t i = 0; i < count; i++)
+            if (!mn_eval_answer(e, v, prompts[i])->known) return false;
     mn_progress_add(e->progress, count);
     return true;
 }
 
 static mn_status batch_done(void *context, const int64_t *prompts, int64_t count) {
     mn_evaluation *e = context;
+    MN_TRY(mn_effect_check(e, prompts, count));
     MN_TRY(mn_journal_add(e, prompts, count));
     mn_progress_add(e->progress, count);
     return MN_OK;
@@ -108,19 +110,23 @@ static mn_status answer_prompts(mn_evaluation *e) {
     mn_session *session = NULL;
     mn_session_options room;
     const mn_plan_options plan_options = {.batch_size = o->batch_size,
-                                          .share_prefixes = o->share_prefixes};
+                                          .share_prefixes = o->share_prefixes,
+                                          .variants = e->memories,
+                                          .variant_count = e->variant_count};
     const mn_complete_hooks hooks = {.context = e,
                                      .stop = stop_answer,
                                      .skip = skip_known,
                                      .done = batch_done,
                                      .eos = e->model->config.eos,
-                                     .seed = o->seed};
+                                     .seed = o->seed,
+                                     .base_for_audit = o->no_base};
     MN_GOTO(mn_plan_make(&plan, e->model, e->requests, e->count, &plan_options));
     mn_log(MN_LOG_INFO, "%lld prompts in %lld batches; %lld of %lld prompt tokens are computed",
            (long long)e->count, (long long)mn_plan_batches(plan), (long long)mn_plan_tokens(plan),
            (long long)mn_plan_prompt_tokens(plan));
     mn_plan_session(&room, plan);
     room.compute = o->compute;
+    room.audit = e->variant_count > 1;
     MN_GOTO(mn_session_open(&session, e->model, &room));
     e->progress = mn_progress_begin("evaluating", "prompts", e->count);
     st = mn_complete(session, plan, e->answers, &hooks);
@@ -134,14 +140,17 @@ done:
 }
 
 static mn_status read_answers(mn_evaluation *e) {
-    for (int64_t i = 0; i < e->count; i++) {
-        eval_prompt *p = &e->prompts[i];
-        const double *logprob = e->answers[i].logprob;
-        MN_TRY(mn_eval_text(e, i, &e->text));
-        p->generated = (int8_t)mn_fever_parse_answer(e->text.data ? e->text.data : "", e->text.len);
-        for (int c = 1; c < MN_LABELS; c++)
-            if (logprob[c] > logprob[p->chosen]) p->chosen = (int8_t)c;
-    }
+    for (int64_t v = e->first_variant; v < e->variant_count; v++)
+        for (int64_t i = 0; i < e->count; i++) {
+            const mn_completion *said = mn_eval_completion(e, v, i);
+            eval_answer *a = mn_eval_answer(e, v, i);
+            MN_TRY(mn_eval_text(e, &said->generated, &e->text));
+            a->generated = (int8_t)mn_fever_parse_answer(e->text.data ? e->text.data : "",
+                                                         e->text.len);
+            a->chosen = 0;
+            for (int c = 1; c < MN_LABELS; c++)
+                if (said->logprob[c] > said->logprob[a->chosen]) a->chosen = (int8_t)c;
+        }
     return MN_OK;
 }
 
@@ -163,11 +172,31 @@ static double wall_clock(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* The results' inputs: one entry per (shots, scoring), in the order asked for. */
-static mn_status make_results(mn_evaluation *e) {
+/* The entry of one variant under one number of shots and one scoring. */
+static void add_entry(mn_evaluation *e, mn_scoring scoring, int shots, int64_t variant) {
+    mn_results *r = &e->results;
+    int8_t *pred = e->pred + r->count * (size_t)e->rows;
+    for (int64_t i = 0; i < e->count; i++) {
+        const eval_answer *a = mn_eval_answer(e, variant, i);
+        if (e->prompts[i].shots == shots)
+            pred[e->prompts[i].row] = scoring == MN_SCORING_GENERATE ? a->generated : a->chosen;
+    }
+    r->entries[r->count++] = (mn_result_entry){.variant = e->variants[variant].name,
+                                               .shots = shots,
+                                               .scoring = scoring,
+                                               .n = e->rows,
+                                               .n_original = e->fever->eval_count,
+                                               .gold = e->gold,
+                                               .pred = pred,
+                                               .cluster = e->cluster,
+                                               .clusters = e->fever->page_count};
+}
+
+/* The results' inputs: one entry per scoring, shots and variant, in the order asked for. */
+static mn_status make_entries(mn_evaluation *e) {
     const mn_eval_options *o = &e->options;
-    const mn_model_config *c = &e->model->config;
-    const size_t entries = (size_t)o->shots_count * ((size_t)o->generate + (size_t)o->choice);
+    const size_t entries = (size_t)o->shots_count * ((size_t)o->generate + (size_t)o->choice) *
+                           (size_t)(e->variant_count - e->first_variant);
     const size_t rows = e->rows ? (size_t)e->rows : 1;
     mn_results *r = &e->results;
     r->entries = calloc(entries, sizeof *r->entries);
@@ -180,27 +209,22 @@ static mn_status make_results(mn_evaluation *e) {
         e->gold[i] = (int8_t)e->fever->eval[i].label;
         e->cluster[i] = e->fever->eval[i].page;
     }
-    for (int scoring = 0; scoring < 2; scoring++) {
-        if (!(scoring == MN_SCORING_GENERATE ? o->generate : o->choice)) continue;
-        for (int s = 0; s < o->shots_count; s++) {
-            int8_t *pred = e->pred + r->count * rows;
-            for (int64_t i = 0; i < e->count; i++)
-                if (e->prompts[i].shots == o->shots[s])
-                    pred[e->prompts[i].row] = scoring == MN_SCORING_GENERATE
-                                                  ? e->prompts[i].generated
-                                                  : e->prompts[i].chosen;
-            r->entries[r->count++] = (mn_result_entry){
-                .shots = o->shots[s],
-                .scoring = scoring ? MN_SCORING_CHOICE : MN_SCORING_GENERATE,
-                .n = e->rows,
-                .n_original = e->fever->eval_count,
-                .gold = e->gold,
-                .pred = pred,
-                .cluster = e->cluster,
-                .clusters = e->fever->page_count,
-                .seconds = (mn_now() - e->begin) / (double)entries};
-        }
-    }
+    for (int scoring = 0; scoring < 2; scoring++)
+        for (int s = 0; s < o->shots_count; s++)
+            for (int64_t v = e->first_variant; v < e->variant_count; v++)
+                if (scoring == MN_SCORING_GENERATE ? o->generate : o->choice)
+                    add_entry(e, scoring ? MN_SCORING_CHOICE : MN_SCORING_GENERATE, o->shots[s], v);
+    for (size_t i = 0; i < entries; i++)
+        r->entries[i].seconds = (mn_now() - e->begin) / (double)entries;
+    return MN_OK;
+}
+
+static mn_status make_results(mn_evaluation *e) {
+    const mn_eval_options *o = &e->options;
+    const mn_model_config *c = &e->model->config;
+    mn_results *r = &e->results;
+    MN_TRY(make_entries(e));
+    MN_TRY(mn_effect_audit(e));
     snprintf(e->architecture, sizeof e->architecture, "%s, %lld layers, width %lld",
              mn_arch_name(c->arch), (long long)c->layers, (long long)c->dim);
     r->model_name = e->model_name;
@@ -237,9 +261,7 @@ mn_status mn_evaluation_run(mn_evaluation **out, mn_model *model, const mn_token
     mn_status st = MN_OK;
     *out = NULL;
     MN_TRY(check_options(options));
-    MN_CHECK(mn_tokenizer_size(tokenizer) <= model->config.vocab, MN_ERR_DATA,
-             "the tokenizer has %d tokens, the model %lld: they do not belong together",
-             mn_tokenizer_size(tokenizer), (long long)model->config.vocab);
+    MN_TRY(mn_model_fits_tokens(&model->config, mn_tokenizer_size(tokenizer), model->path));
     mn_evaluation *e = calloc(1, sizeof *e);
     MN_CHECK(e, MN_ERR_MEMORY, "no memory for an evaluation");
     *e = (mn_evaluation){.model = model,
@@ -251,6 +273,7 @@ mn_status mn_evaluation_run(mn_evaluation **out, mn_model *model, const mn_token
                                                                        : fever->eval_count;
     e->results.date = wall_clock();
     MN_GOTO(name_model(e));
+    MN_GOTO(mn_eval_variants(e));
     MN_GOTO(make_prompts(e));
     MN_GOTO(mn_journal_open(e));
     MN_GOTO(answer_prompts(e));
@@ -278,8 +301,13 @@ void mn_evaluation_close(mn_evaluation **evaluation) {
     mn_evaluation *e = *evaluation;
     if (!e) return;
     mn_journal_close(&e->journal);
-    mn_completions_free(e->answers, e->count);
+    mn_completions_free(e->answers, e->count * e->variant_count);
     free(e->answers);
+    free(e->read);
+    free(e->variants);
+    free(e->memories);
+    free(e->effects);
+    free(e->effect_memories);
     free(e->requests);
     free(e->prompts);
     mn_ids_free(&e->ids);

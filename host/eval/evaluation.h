@@ -1,4 +1,4 @@
-/* evaluation.h (internal) - what evaluate.c, journal.c and samples.c share. */
+/* evaluation.h (internal) - what the files of an evaluation share. */
 #ifndef MNEME_EVAL_EVALUATION_H
 #define MNEME_EVAL_EVALUATION_H
 
@@ -9,10 +9,19 @@ typedef struct eval_prompt {
     int64_t row; /* index into fever->eval */
     int shots;
     size_t begin, len; /* its tokens in mn_evaluation.ids */
-    int8_t generated;  /* answer read off the text, -1 unreadable */
-    int8_t chosen;     /* the likeliest candidate */
-    bool known;        /* answered before this run, by the journal */
 } eval_prompt;
+
+/* What one variant says to a prompt. */
+typedef struct eval_answer {
+    int8_t generated; /* read off the text, -1 unreadable */
+    int8_t chosen;    /* the likeliest candidate */
+    bool known;       /* answered before this run, by the journal */
+} eval_answer;
+
+typedef struct eval_variant {
+    const mn_memory *memory; /* NULL: the base */
+    const char *name;        /* NULL: the base */
+} eval_variant;
 
 typedef struct journal journal;
 
@@ -25,7 +34,12 @@ struct mn_evaluation {
     int64_t count;
     eval_prompt *prompts; /* [count], by page, shots, row */
     mn_request *requests;
-    mn_completion *answers;
+    eval_variant
+        *variants; /* [variant_count] of the pass; those from first_variant on are reported: */
+    const mn_memory **memories;           /* the same for the session */
+    int64_t variant_count, first_variant; /* the base comes first, be it for the audit alone */
+    mn_completion *answers;               /* [variant_count][count] */
+    eval_answer *read;                    /* [variant_count][count] */
     mn_ids ids;
     mn_ids candidates[MN_LABELS];
     mn_buf text; /* scratch */
@@ -37,19 +51,37 @@ struct mn_evaluation {
     mn_results results;
     int8_t *gold, *pred; /* per entry, [entries][rows] */
     int64_t *cluster;
+    mn_effect *effects;
+    mn_effect_memory *effect_memories;
 };
 
-/* The generated text of a prompt, into `out` (cleared first). */
-mn_status mn_eval_text(const mn_evaluation *e, int64_t prompt, mn_buf *out);
+static inline mn_completion *mn_eval_completion(const mn_evaluation *e, int64_t variant,
+                                                int64_t prompt) {
+    return &e->answers[variant * e->count + prompt];
+}
+
+static inline eval_answer *mn_eval_answer(const mn_evaluation *e, int64_t variant, int64_t prompt) {
+    return &e->read[variant * e->count + prompt];
+}
+
+/* The text of generated tokens, into `out` (cleared first). */
+mn_status mn_eval_text(const mn_evaluation *e, const mn_ids *generated, mn_buf *out);
+
+/* variants.c: who takes part, from the options. */
+mn_status mn_eval_variants(mn_evaluation *e);
+
+/* effect.c: refuses a memory that changed nothing in these prompts; the audit of all prompts. */
+mn_status mn_effect_check(const mn_evaluation *e, const int64_t *prompts, int64_t count);
+mn_status mn_effect_audit(mn_evaluation *e);
 
 /* The journal of this evaluation below its output folder: answers that an earlier run left are put
- * into e->answers and marked known. */
+ * into e->answers and marked known in e->read. */
 mn_status mn_journal_open(mn_evaluation *e);
 mn_status mn_journal_add(mn_evaluation *e, const int64_t *prompts, int64_t count);
 mn_status mn_journal_remove(mn_evaluation *e);
 void mn_journal_close(journal **j);
 
-/* One samples file per shot count; its prompts, generations, log-likelihoods and answers. */
+/* One samples file per shot count and variant; its prompts, generations, log-likelihoods and answers. */
 mn_status mn_samples_write(mn_evaluation *e);
 void mn_samples_remove(const mn_evaluation *e);
 

@@ -8,16 +8,16 @@
 
 typedef struct feed_output {
     track *of;
-    int64_t at; /* own token whose next token is wanted */
+    int64_t at;   /* own token whose next token is wanted */
+    int64_t slot; /* of the track's `best`, for the first variant */
 } feed_output;
 
 /* Targets per chunk of logits: the candidates of a row seldom number more than this. */
 enum { TARGETS_PER_ROW = 2 * MN_MAX_CANDIDATES };
 
-mn_status mn_track_target(track *t, int64_t at, int32_t id, double *logprob, bool *greedy) {
+mn_status mn_track_target(track *t, int64_t at, int32_t id, int candidate) {
     MN_TRY(mn_grow(&t->targets, &t->target_cap, (size_t)t->target_count + 1, sizeof *t->targets));
-    t->targets[t->target_count++] = (feed_target){
-        .at = at, .id = id, .logprob = logprob, .greedy = greedy};
+    t->targets[t->target_count++] = (feed_target){.at = at, .id = id, .candidate = candidate};
     return MN_OK;
 }
 
@@ -28,14 +28,19 @@ void mn_track_free(track *t) {
     *t = (track){0};
 }
 
-mn_status mn_feed_open(feed *f, mn_session *session, float temperature, uint64_t seed) {
+mn_status mn_feed_open(feed *f, mn_session *session, int64_t stride, float temperature,
+                       uint64_t seed) {
     const mn_session_options *limits = mn_session_limits(session);
     const size_t tokens = (size_t)limits->max_tokens, rows = (size_t)limits->max_logits;
     const size_t targets = rows * TARGETS_PER_ROW;
     *f = (feed){.session = session,
+                .variants = mn_session_variants(session),
+                .stride = stride,
+                .base = -1,
                 .temperature = temperature,
                 .seed = seed,
                 .target_cap = (int64_t)targets};
+    f->active = calloc((size_t)f->variants, sizeof *f->active);
     f->ids = calloc(tokens, sizeof *f->ids);
     f->positions = calloc(tokens, sizeof *f->positions);
     f->rows = calloc(tokens, sizeof *f->rows);
@@ -45,18 +50,25 @@ mn_status mn_feed_open(feed *f, mn_session *session, float temperature, uint64_t
     f->target_row = calloc(targets, sizeof *f->target_row);
     f->target_id = calloc(targets, sizeof *f->target_id);
     f->target_value = calloc(targets, sizeof *f->target_value);
-    f->target_of = calloc(targets, sizeof(feed_target *));
+    f->target_candidate = calloc(targets, sizeof *f->target_candidate);
+    f->target_answers = calloc(targets, sizeof(mn_completion *));
     f->sampled = calloc(rows, sizeof *f->sampled);
     f->uniform = calloc(rows, sizeof *f->uniform);
+    f->difference = calloc(rows, sizeof *f->difference);
     f->stats = calloc(rows, sizeof *f->stats);
-    MN_CHECK(f->ids && f->positions && f->rows && f->outputs && f->wanted && f->seqs &&
-                 f->target_row && f->target_id && f->target_value && f->target_of && f->sampled &&
-                 f->uniform && f->stats,
+    MN_CHECK(f->active && f->ids && f->positions && f->rows && f->outputs && f->wanted && f->seqs &&
+                 f->target_row && f->target_id && f->target_value && f->target_candidate &&
+                 f->target_answers && f->sampled && f->uniform && f->difference && f->stats,
              MN_ERR_MEMORY, "no memory to feed batches of %zu tokens", tokens);
+    for (int64_t v = f->variants; v-- > 0;) {
+        f->active[v] = true;
+        if (!mn_session_variant(session, v)) f->base = v;
+    }
     return MN_OK;
 }
 
 void mn_feed_close(feed *f) {
+    free(f->active);
     free(f->ids);
     free(f->positions);
     free(f->rows);
@@ -66,17 +78,27 @@ void mn_feed_close(feed *f) {
     free(f->target_row);
     free(f->target_id);
     free(f->target_value);
-    free(f->target_of);
+    free(f->target_candidate);
+    free(f->target_answers);
     free(f->sampled);
     free(f->uniform);
+    free(f->difference);
     free(f->stats);
     *f = (feed){0};
 }
 
 static int64_t pending(const track *t) { return (int64_t)t->tokens.len - t->fed; }
 
+/* Wants the next token behind own token `at`: a slot of `best` for each variant. */
+static mn_status want_output(feed *f, mn_batch *b, track *t, int64_t at) {
+    f->wanted[b->output_count] = (feed_output){.of = t, .at = at, .slot = (int64_t)t->best.len};
+    f->outputs[b->output_count++] = (int32_t)b->tokens;
+    for (int64_t v = 0; v < f->variants; v++) MN_TRY(mn_ids_push(&t->best, -1));
+    return MN_OK;
+}
+
 /* Adds the next `count` tokens of a track to the batch. */
-static void add_tokens(feed *f, mn_batch *b, track *t, int64_t count) {
+static mn_status add_tokens(feed *f, mn_batch *b, track *t, int64_t count) {
     mn_attn_seq *seq = &f->seqs[b->seq_count++];
     *seq = (mn_attn_seq){.q_begin = (int32_t)b->tokens,
                          .q_len = (int32_t)count,
@@ -91,87 +113,158 @@ static void add_tokens(feed *f, mn_batch *b, track *t, int64_t count) {
         f->ids[b->tokens] = t->tokens.data[at];
         f->positions[b->tokens] = t->position + (int32_t)at;
         f->rows[b->tokens] = t->own_row + (int32_t)at;
-        if (at >= t->want_from) {
-            f->wanted[b->output_count] = (feed_output){.of = t, .at = at};
-            f->outputs[b->output_count++] = (int32_t)b->tokens;
-        }
+        if (at >= t->want_from) MN_TRY(want_output(f, b, t, at));
         b->tokens++;
     }
     t->fed += count;
+    return MN_OK;
 }
 
-/* The likeliest or sampled next token behind each output of a chunk. */
-static mn_status read_best(feed *f, const mn_tensor *logits, const feed_output *wanted,
-                           int64_t rows) {
-    mn_device *dev = mn_session_model(f->session)->device;
-    for (int64_t r = 0; r < rows; r++) {
+/* What is read of one variant: `rows` rows of logits from output `first` on. */
+typedef struct chunk {
+    int64_t variant, rows;
+    const feed_output *wanted;
+    mn_tensor logits;
+} chunk;
+
+static mn_status fail_on_nan(const feed *f, const chunk *c) {
+    const mn_memory *memory = mn_session_variant(f->session, c->variant);
+    for (int64_t r = 0; r < c->rows; r++) {
         if (!isnan(f->stats[r].lse)) continue;
         MN_TRY(
             mn_model_check_finite(mn_session_model(f->session))); /* a weight explains it better */
-        return mn_fail(MN_ERR_NUMERIC,
-                       "the logits of a token at position %lld are NaN or infinite (output matrix)",
-                       (long long)wanted[r].of->position + (long long)wanted[r].at);
+        return mn_fail(
+            MN_ERR_NUMERIC,
+            "the logits of a token at position %lld are NaN or infinite (output matrix)%s%s",
+            (long long)c->wanted[r].of->position + (long long)c->wanted[r].at,
+            memory ? ", with memory " : "", memory ? memory->name : "");
     }
+    return MN_OK;
+}
+
+/* The likeliest or sampled next token behind each output of a chunk. */
+static mn_status read_best(feed *f, const chunk *c) {
+    mn_device *dev = mn_session_model(f->session)->device;
+    MN_TRY(fail_on_nan(f, c));
     if (f->temperature > 0) {
-        for (int64_t r = 0; r < rows; r++) {
-            track *t = wanted[r].of;
-            f->uniform[r] = (float)mn_rng_uniform(f->seed, t->stream, (uint64_t)t->drawn++) *
+        for (int64_t r = 0; r < c->rows; r++) {
+            const track *t = c->wanted[r].of;
+            const int64_t index = t->drawn + c->wanted[r].slot / f->variants;
+            f->uniform[r] = (float)mn_rng_uniform(f->seed, t->stream, (uint64_t)index) *
                             0.99999994f;
         }
-        mn_tensor ids = mn_tensor_1d(f->sampled, MN_I32, rows);
-        const mn_tensor u = mn_tensor_1d(f->uniform, MN_F32, rows);
-        MN_TRY(mn_sample(dev, &ids, logits, &u, f->temperature));
+        mn_tensor ids = mn_tensor_1d(f->sampled, MN_I32, c->rows);
+        const mn_tensor u = mn_tensor_1d(f->uniform, MN_F32, c->rows);
+        MN_TRY(mn_sample(dev, &ids, &c->logits, &u, f->temperature));
     }
-    for (int64_t r = 0; r < rows; r++)
-        MN_TRY(mn_ids_push(&wanted[r].of->best,
-                           f->temperature > 0 ? f->sampled[r] : f->stats[r].best_id));
+    for (int64_t r = 0; r < c->rows; r++)
+        c->wanted[r].of->best.data[c->wanted[r].slot + c->variant] = f->temperature > 0
+                                                                         ? f->sampled[r]
+                                                                         : f->stats[r].best_id;
     return MN_OK;
 }
 
 /* Log-probabilities of `count` collected targets. */
-static mn_status flush_targets(feed *f, const mn_tensor *logits, int64_t count) {
+static mn_status flush_targets(feed *f, const chunk *c, int64_t count) {
     if (count == 0) return MN_OK;
     mn_tensor value = mn_tensor_1d(f->target_value, MN_F32, count);
     const mn_tensor row = mn_tensor_1d(f->target_row, MN_I32, count);
     const mn_tensor id = mn_tensor_1d(f->target_id, MN_I32, count);
-    MN_TRY(mn_logprob_gather(mn_session_model(f->session)->device, &value, logits, f->stats, &row,
-                             &id));
+    MN_TRY(mn_logprob_gather(mn_session_model(f->session)->device, &value, &c->logits, f->stats,
+                             &row, &id));
     for (int64_t i = 0; i < count; i++) {
-        *f->target_of[i]->logprob += (double)f->target_value[i];
-        if (f->stats[f->target_row[i]].best_id != f->target_id[i]) *f->target_of[i]->greedy = false;
+        mn_completion *a = f->target_answers[i] + c->variant * f->stride;
+        a->logprob[f->target_candidate[i]] += (double)f->target_value[i];
+        if (f->stats[f->target_row[i]].best_id != f->target_id[i])
+            a->greedy[f->target_candidate[i]] = false;
     }
     return MN_OK;
 }
 
-static mn_status read_targets(feed *f, const mn_tensor *logits, const feed_output *wanted,
-                              int64_t rows) {
-    int64_t count = 0;
-    for (int64_t r = 0; r < rows; r++) {
-        track *t = wanted[r].of;
-        while (t->target_done < t->target_count && t->targets[t->target_done].at == wanted[r].at) {
+static mn_status read_targets(feed *f, const chunk *c) {
+    int64_t count = 0, next = 0;
+    for (int64_t r = 0; r < c->rows; r++) {
+        const track *t = c->wanted[r].of;
+        if (r == 0 || t != c->wanted[r - 1].of) next = t->target_done;
+        for (; next < t->target_count && t->targets[next].at == c->wanted[r].at; next++) {
             if (count == f->target_cap) {
-                MN_TRY(flush_targets(f, logits, count));
+                MN_TRY(flush_targets(f, c, count));
                 count = 0;
             }
-            feed_target *target = &t->targets[t->target_done++];
             f->target_row[count] = (int32_t)r;
-            f->target_id[count] = target->id;
-            f->target_of[count++] = target;
+            f->target_id[count] = t->targets[next].id;
+            f->target_candidate[count] = t->targets[next].candidate;
+            f->target_answers[count++] = t->answers;
         }
     }
-    return flush_targets(f, logits, count);
+    return flush_targets(f, c, count);
 }
 
-static mn_status read_outputs(feed *f, int64_t count) {
-    const int64_t most = mn_session_limits(f->session)->max_logits;
-    for (int64_t first = 0; first < count; first += most) {
-        const int64_t rows = count - first < most ? count - first : most;
-        mn_tensor logits;
-        MN_TRY(mn_session_logits(f->session, first, rows, &logits));
-        MN_TRY(mn_row_stats(mn_session_model(f->session)->device, f->stats, &logits));
-        MN_TRY(read_best(f, &logits, f->wanted + first, rows));
-        MN_TRY(read_targets(f, &logits, f->wanted + first, rows));
+/* Every variant has read its targets up to here. */
+static void pass_targets(const feed_output *wanted, int64_t rows) {
+    for (int64_t r = 0; r < rows; r++) {
+        track *t = wanted[r].of;
+        while (t->target_done < t->target_count && t->targets[t->target_done].at <= wanted[r].at)
+            t->target_done++;
     }
+}
+
+/* The largest difference of a logit, for the answer of each row. */
+static mn_status compare_logits(feed *f, const chunk *c, const mn_tensor *base) {
+    mn_tensor difference = mn_tensor_1d(f->difference, MN_F32, c->rows);
+    MN_TRY(mn_row_difference(mn_session_model(f->session)->device, &difference, &c->logits, base));
+    for (int64_t r = 0; r < c->rows; r++) {
+        mn_completion *a = c->wanted[r].of->answers + c->variant * f->stride;
+        a->compared = true;
+        a->logit_change = fmax(a->logit_change, (double)f->difference[r]);
+    }
+    return MN_OK;
+}
+
+static mn_status read_variant(feed *f, chunk *c, int64_t first, const mn_tensor *base) {
+    MN_TRY(mn_session_variant_logits(f->session, c->variant, first, c->rows, &c->logits));
+    MN_TRY(mn_row_stats(mn_session_model(f->session)->device, f->stats, &c->logits));
+    MN_TRY(read_best(f, c));
+    MN_TRY(read_targets(f, c));
+    return base ? compare_logits(f, c, base) : MN_OK;
+}
+
+/* The base comes first: its logits stay while those of the others are compared with them. */
+static mn_status read_chunk(feed *f, int64_t first, int64_t rows) {
+    chunk base = {.variant = f->base, .rows = rows, .wanted = f->wanted + first};
+    const bool has_base = f->base >= 0 && f->active[f->base];
+    if (has_base) MN_TRY(read_variant(f, &base, first, NULL));
+    for (int64_t v = 0; v < f->variants; v++) {
+        chunk c = {.variant = v, .rows = rows, .wanted = f->wanted + first};
+        if (v == f->base || !f->active[v]) continue;
+        MN_TRY(read_variant(f, &c, first, has_base && f->audit ? &base.logits : NULL));
+    }
+    pass_targets(f->wanted + first, rows);
+    return MN_OK;
+}
+
+/* Adds up what the memories of the last top changed at the outputs. */
+static void note_changes(feed *f, int64_t variant, int64_t outputs) {
+    const mn_memory *memory = mn_session_variant(f->session, variant);
+    for (int64_t m = 0; memory && m < memory->count; m++) {
+        const double *change = mn_session_change(f->session, m);
+        for (int64_t r = 0; r < outputs; r++)
+            f->wanted[r].of->answers[variant * f->stride].change[m] += change[r];
+    }
+    for (int64_t r = 0; r < outputs; r++) f->wanted[r].of->answers[variant * f->stride].outputs++;
+}
+
+static mn_status run_pass(feed *f, const mn_batch *b) {
+    const int64_t most = mn_session_limits(f->session)->max_logits;
+    MN_TRY(mn_session_trunk(f->session, b));
+    for (int64_t v = 0; v < f->variants; v++) {
+        if (!f->active[v]) continue;
+        MN_TRY(mn_session_top(f->session, v));
+        if (f->audit) note_changes(f, v, b->output_count);
+    }
+    for (int64_t first = 0; first < b->output_count; first += most)
+        MN_TRY(
+            read_chunk(f, first, b->output_count - first < most ? b->output_count - first : most));
     return MN_OK;
 }
 
@@ -187,12 +280,11 @@ mn_status mn_feed_run(feed *f, track *tracks, int64_t count) {
                       .outputs = f->outputs};
         while (at < count && b.tokens < limits->max_tokens && b.seq_count < limits->max_seqs) {
             const int64_t room = limits->max_tokens - b.tokens, left = pending(&tracks[at]);
-            if (left > 0) add_tokens(f, &b, &tracks[at], left < room ? left : room);
+            if (left > 0) MN_TRY(add_tokens(f, &b, &tracks[at], left < room ? left : room));
             if (pending(&tracks[at]) == 0) at++;
         }
         if (b.tokens == 0) break;
-        MN_TRY(mn_session_forward(f->session, &b));
-        MN_TRY(read_outputs(f, b.output_count));
+        MN_TRY(run_pass(f, &b));
     }
     return MN_OK;
 }

@@ -219,17 +219,28 @@ static void count_tokens(mn_plan *plan) {
     for (int64_t g = 0; g < plan->group_count; g++) plan->tokens += plan->groups[g].trunk_len;
 }
 
-/* Bytes of the cache per token, K and V of every layer. */
-static int64_t row_bytes(const mn_model *m) {
-    const mn_model_config *c = &m->config;
-    return 2 * c->layers * (int64_t)m->device->kv_bytes(16, c->kv_heads, c->head_dim) / 16;
+/* Bytes of the cache per token, K and V of every layer of the trunk and of each variant's top. */
+static mn_status row_bytes(int64_t *out, mn_model *model, const mn_plan_options *o) {
+    enum { ROWS = 16 };
+    int64_t step_bytes = 0;
+    const mn_session_options small = {.max_tokens = 1,
+                                      .kv_rows = ROWS,
+                                      .max_seqs = 1,
+                                      .max_logits = 1,
+                                      .variants = o->variants,
+                                      .variant_count = o->variant_count};
+    MN_TRY(mn_session_plan(out, &step_bytes, model, &small));
+    *out /= ROWS;
+    return MN_OK;
 }
 
 mn_status mn_plan_make(mn_plan **out, mn_model *model, const mn_request *requests, int64_t count,
                        const mn_plan_options *options) {
     mn_status st = MN_OK;
     const size_t n = count > 0 ? (size_t)count : 1;
+    int64_t bytes = 0;
     *out = NULL;
+    MN_TRY(row_bytes(&bytes, model, options));
     mn_plan *plan = calloc(1, sizeof *plan);
     MN_CHECK(plan, MN_ERR_MEMORY, "no memory for a plan");
     plan->requests = requests;
@@ -250,8 +261,11 @@ mn_status mn_plan_make(mn_plan **out, mn_model *model, const mn_request *request
     const bool automatic = options->batch_size == 0;
     const packing limits = {.max_count = automatic ? AUTO_BATCH : options->batch_size,
                             .max_own = automatic ? AUTO_TOKENS : INT64_MAX,
-                            .max_rows = kv / row_bytes(model)};
-    plan->room = (mn_session_options){.kv_rows = 1, .max_logits = MAX_LOGITS};
+                            .max_rows = kv / bytes};
+    plan->room = (mn_session_options){.kv_rows = 1,
+                                      .max_logits = MAX_LOGITS,
+                                      .variants = options->variants,
+                                      .variant_count = options->variant_count};
     make_batches(plan, &limits);
     count_tokens(plan);
     plan->room.max_tokens = options->max_tokens ? options->max_tokens : DEFAULT_TOKENS;

@@ -34,7 +34,8 @@ static mn_status compare(mn_comparison *out, const mn_results *results, int64_t 
     const char *what = rows_differ(a, b);
     MN_CHECK(!what, MN_ERR_USAGE, "%s and %s %s: they cannot be compared", a->task, b->task, what);
     *out = (mn_comparison){.reference = reference};
-    out->same = b->n == 0 || memcmp(a->pred, b->pred, (size_t)b->n * sizeof *b->pred) == 0;
+    for (int64_t i = 0; i < b->n; i++) out->changed += a->pred[i] != b->pred[i];
+    out->same = out->changed == 0;
     mn_mcnemar_compute(&out->mcnemar, b->gold, a->pred, b->pred, b->n, results->unparsed);
     MN_TRY(mn_bootstrap_difference(&out->difference, b->gold, a->pred, b->pred, b->cluster, b->n,
                                    b->clusters, results->unparsed, results->bootstrap_iters,
@@ -49,8 +50,11 @@ static mn_status compare(mn_comparison *out, const mn_results *results, int64_t 
 static mn_status score(mn_result_entry *e, const mn_results *results) {
     MN_CHECK(e->shots >= 0 && e->shots <= MAX_SHOTS, MN_ERR_USAGE, "%d shots: not in 0 .. %d",
              e->shots, MAX_SHOTS);
-    snprintf(e->task, sizeof e->task, "fever_%dshot%s", e->shots,
-             e->scoring == MN_SCORING_CHOICE ? "_choice" : "");
+    const int len = snprintf(e->task, sizeof e->task, "fever_%dshot%s%s%s", e->shots,
+                             e->scoring == MN_SCORING_CHOICE ? "_choice" : "",
+                             e->variant ? "@" : "", e->variant ? e->variant : "");
+    MN_CHECK(len > 0 && (size_t)len < sizeof e->task, MN_ERR_USAGE, "%s: the name is too long",
+             e->variant);
     MN_CHECK(e->n >= 0 && e->n_original >= e->n, MN_ERR_USAGE, "%s: %lld rows of %lld", e->task,
              (long long)e->n, (long long)e->n_original);
     for (int64_t i = 0; i < e->n; i++)
@@ -65,12 +69,30 @@ static mn_status score(mn_result_entry *e, const mn_results *results) {
     return mn_fail_in(st, "%s", e->task);
 }
 
-/* The entry that `this` is compared with: -1 when it is the reference itself. */
+static bool same_variant(const mn_result_entry *a, const mn_result_entry *b) {
+    if (!a->variant || !b->variant) return a->variant == b->variant;
+    return strcmp(a->variant, b->variant) == 0;
+}
+
+/* The entry that `this` is compared with: -1 when it is the reference itself, or there is none. */
 static int64_t reference_of(const mn_results *results, int64_t this, int64_t named) {
+    const mn_result_entry *first = &results->entries[0], *own = &results->entries[this];
+    const bool leads = same_variant(own, first);
     int64_t found = named;
-    for (int64_t i = 0; found < 0; i++)
-        if (results->entries[i].scoring == results->entries[this].scoring) found = i;
+    for (int64_t i = 0; found < 0 && i < (int64_t)results->count; i++) {
+        const mn_result_entry *e = &results->entries[i];
+        if (same_variant(e, first) && e->scoring == own->scoring &&
+            (leads || e->shots == own->shots))
+            found = i;
+    }
     return found == this ? -1 : found;
+}
+
+int64_t mn_results_changed(const mn_results *results, size_t entry) {
+    const mn_result_entry *e = &results->entries[entry];
+    const int64_t reference = e->comparison.reference;
+    if (!e->variant || reference < 0 || results->entries[reference].variant) return -1;
+    return e->comparison.changed;
 }
 
 static mn_status compare_top(mn_results *results) {

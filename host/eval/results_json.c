@@ -144,6 +144,9 @@ static void result(emitter *e, const mn_result_entry *entry) {
     const mn_metrics *m = &entry->metrics;
     enter(e, entry->task, "{");
     text(e, "alias", entry->task);
+    text(e, "variant", mn_result_or(entry->variant, MN_BASE_VARIANT));
+    integer(e, "shots", entry->shots);
+    text(e, "scoring", mn_scoring_name(entry->scoring));
     measured(e, "acc", m->accuracy, &entry->interval.accuracy);
     measured(e, "f1_micro", m->f1_micro, &entry->interval.f1_micro);
     measured(e, "f1_macro", m->f1_macro, &entry->interval.f1_macro);
@@ -178,6 +181,7 @@ static void task_config(emitter *e, const mn_results *r, const mn_result_entry *
     flag(e, "should_decontaminate", false);
     enter(e, "metadata", "{");
     integer(e, "version", 1);
+    text(e, "variant", mn_result_or(entry->variant, MN_BASE_VARIANT));
     text(e, "scoring", mn_scoring_name(entry->scoring));
     text(e, "unparsed", mn_unparsed_name(r->unparsed));
     text(e, "manifest_sha256", r->data_sha256);
@@ -221,6 +225,15 @@ static void modes(emitter *e, const mn_results *r) {
         bool seen = false;
         for (size_t k = 0; k < i; k++) seen |= r->entries[k].scoring == r->entries[i].scoring;
         if (!seen) text(e, NULL, mn_scoring_name(r->entries[i].scoring));
+    }
+    leave(e, "]");
+    enter(e, "variants", "[");
+    for (size_t i = 0; i < r->count; i++) {
+        const char *name = mn_result_or(r->entries[i].variant, MN_BASE_VARIANT);
+        bool seen = false;
+        for (size_t k = 0; k < i; k++)
+            seen |= strcmp(name, mn_result_or(r->entries[k].variant, MN_BASE_VARIANT)) == 0;
+        if (!seen) text(e, NULL, name);
     }
     leave(e, "]");
 }
@@ -272,6 +285,29 @@ static void run_facts(emitter *e, const mn_results *r) {
     text(e, "total_evaluation_time_seconds", seconds);
 }
 
+/* The audit of one variant; changed predictions by the base's task. */
+static void effect(emitter *e, const mn_results *r, const mn_effect *f) {
+    enter(e, f->variant, "{");
+    enter(e, "memories", "[");
+    for (int64_t i = 0; i < f->memory_count; i++) {
+        enter(e, NULL, "{");
+        integer(e, "block", f->memories[i].block);
+        number(e, "relative_change", f->memories[i].relative_change);
+        leave(e, "}");
+    }
+    leave(e, "]");
+    number(e, "max_logit_change", f->max_logit_change);
+    enter(e, "changed_predictions", "{");
+    for (size_t i = 0; i < r->count; i++) {
+        const mn_result_entry *entry = &r->entries[i];
+        const int64_t changed = mn_results_changed(r, i);
+        if (changed < 0 || strcmp(entry->variant, f->variant) != 0) continue;
+        integer(e, r->entries[entry->comparison.reference].task, changed);
+    }
+    leave(e, "}");
+    leave(e, "}");
+}
+
 /* What the harness has no place for. */
 static void beside(emitter *e, const mn_results *r) {
     enter(e, "confusion", "{");
@@ -281,6 +317,11 @@ static void beside(emitter *e, const mn_results *r) {
     for (size_t i = 0; i < r->count; i++)
         comparison(e, r->entries[i].task, r, &r->entries[i].comparison, &r->entries[i].metrics);
     leave(e, "}");
+    if (r->effect_count > 0) {
+        enter(e, "effect_audit", "{");
+        for (size_t i = 0; i < r->effect_count; i++) effect(e, r, &r->effects[i]);
+        leave(e, "}");
+    }
     if (r->best < 0) {
         text(e, "best", NULL);
         return;

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LABEL_MAX = 48 };
+enum { LABEL_MAX = 256, MOST_COLUMNS = 12 };
 
 static bool both_scorings(const mn_results *r) {
     for (size_t i = 1; i < r->count; i++)
@@ -15,11 +15,22 @@ static bool both_scorings(const mn_results *r) {
     return false;
 }
 
-/* "1-shot", or "1-shot choice" where the scoring must be told apart. */
+static bool has_variants(const mn_results *r) {
+    for (size_t i = 0; i < r->count; i++)
+        if (r->entries[i].variant) return true;
+    return false;
+}
+
+static const char *variant_of(const mn_result_entry *e) {
+    return mn_result_or(e->variant, MN_BASE_VARIANT);
+}
+
+/* "1-shot"; "1-shot choice gpt_wikipage" where scorings and variants must be told apart. */
 static const char *label(char out[LABEL_MAX], const mn_results *r, int64_t at) {
     const mn_result_entry *e = &r->entries[at];
-    snprintf(out, LABEL_MAX, "%d-shot%s%s", e->shots, both_scorings(r) ? " " : "",
-             both_scorings(r) ? mn_scoring_name(e->scoring) : "");
+    snprintf(out, LABEL_MAX, "%d-shot%s%s%s%s", e->shots, both_scorings(r) ? " " : "",
+             both_scorings(r) ? mn_scoring_name(e->scoring) : "", has_variants(r) ? " " : "",
+             has_variants(r) ? variant_of(e) : "");
     return out;
 }
 
@@ -62,9 +73,14 @@ static mn_status p_cell(mn_table *t, const mn_comparison *c) {
     return mn_table_cell(t, "%.3f", c->mcnemar.p);
 }
 
-/* "p vs first", or "p vs 1-shot" when every entry is compared with that one. */
+/* "p vs first", or "p vs 1-shot" when every entry is compared with that one. With variants it is the
+ * base with the same shots, which a note says. */
 static void p_title(char out[LABEL_MAX], const mn_results *r) {
     int64_t all = -1;
+    if (has_variants(r)) {
+        snprintf(out, LABEL_MAX, "p");
+        return;
+    }
     for (size_t i = 0; i < r->count; i++) {
         const int64_t reference = r->entries[i].comparison.reference;
         if (reference < 0) continue;
@@ -80,20 +96,30 @@ static void p_title(char out[LABEL_MAX], const mn_results *r) {
 
 static mn_status scores(mn_buf *out, const mn_results *r, bool markdown) {
     char title[LABEL_MAX];
-    const mn_column columns[] = {{"shots", MN_RIGHT},    {"scoring", MN_LEFT},
-                                 {"n", MN_RIGHT},        {"accuracy", MN_RIGHT},
-                                 {"95 %", MN_RIGHT},     {"f1.micro", MN_RIGHT},
-                                 {"f1.macro", MN_RIGHT}, {"unparsed", MN_RIGHT},
-                                 {"coverage", MN_RIGHT}, {title, MN_RIGHT}};
+    /* The second and the last but one are there with variants only. */
+    const mn_column columns[MOST_COLUMNS] = {
+        {"shots", MN_RIGHT},    {"variant", MN_LEFT},   {"scoring", MN_LEFT},
+        {"n", MN_RIGHT},        {"accuracy", MN_RIGHT}, {"95 %", MN_RIGHT},
+        {"f1.micro", MN_RIGHT}, {"f1.macro", MN_RIGHT}, {"unparsed", MN_RIGHT},
+        {"coverage", MN_RIGHT}, {"changed", MN_RIGHT},  {title, MN_RIGHT}};
+    const bool variants = has_variants(r);
+    mn_column shown[MOST_COLUMNS];
+    size_t count = 0;
     mn_table *t = NULL;
     mn_status st = MN_OK;
     p_title(title, r);
-    MN_GOTO(mn_table_open(&t, columns, sizeof columns / sizeof *columns));
+    for (size_t i = 0; i < MOST_COLUMNS; i++)
+        if (variants || (i != 1 && i != MOST_COLUMNS - 2)) shown[count++] = columns[i];
+    MN_GOTO(mn_table_open(&t, shown, count));
     for (size_t i = 0; i < r->count; i++) {
         const mn_result_entry *e = &r->entries[i];
         const mn_metrics *m = &e->metrics;
         const mn_interval *ci = &e->interval.accuracy;
+        const int64_t changed = mn_results_changed(r, i);
+        if (variants && i > 0 && (e->shots != e[-1].shots || e->scoring != e[-1].scoring))
+            mn_table_rule(t);
         MN_GOTO(mn_table_cell(t, "%d", e->shots));
+        if (variants) MN_GOTO(mn_table_cell(t, "%s", variant_of(e)));
         MN_GOTO(mn_table_cell(t, "%s", mn_scoring_name(e->scoring)));
         MN_GOTO(mn_table_cell(t, "%lld", (long long)m->n));
         MN_GOTO(share_cell(t, m->accuracy));
@@ -103,7 +129,36 @@ static mn_status scores(mn_buf *out, const mn_results *r, bool markdown) {
         MN_GOTO(share_cell(t, m->f1_macro));
         MN_GOTO(mn_table_cell(t, "%lld", (long long)m->unparsed));
         MN_GOTO(share_cell(t, m->coverage));
+        if (variants && changed < 0) MN_GOTO(mn_table_cell(t, "-"));
+        else if (variants) MN_GOTO(mn_table_cell(t, "%lld", (long long)changed));
         MN_GOTO(p_cell(t, &e->comparison));
+    }
+    MN_GOTO(markdown ? mn_table_markdown(out, t) : mn_table_text(out, t));
+    MN_GOTO(mn_buf_puts(out, "\n"));
+done:
+    mn_table_close(&t);
+    return st;
+}
+
+/* What the memories change, under the scores. */
+static mn_status effects(mn_buf *out, const mn_results *r, bool markdown) {
+    const mn_column columns[] = {{"variant", MN_LEFT},
+                                 {"memory behind block", MN_RIGHT},
+                                 {"mean |dh|/|h|", MN_RIGHT},
+                                 {"max |dlogit|", MN_RIGHT}};
+    mn_table *t = NULL;
+    mn_status st = MN_OK;
+    if (r->effect_count == 0) return MN_OK;
+    MN_GOTO(mn_table_open(&t, columns, sizeof columns / sizeof *columns));
+    for (size_t i = 0; i < r->effect_count; i++) {
+        const mn_effect *f = &r->effects[i];
+        for (int64_t m = 0; m < f->memory_count; m++) {
+            MN_GOTO(mn_table_cell(t, "%s", m == 0 ? f->variant : ""));
+            MN_GOTO(mn_table_cell(t, "%lld", (long long)f->memories[m].block));
+            MN_GOTO(mn_table_cell(t, "%.4g", f->memories[m].relative_change));
+            if (m == 0) MN_GOTO(mn_table_cell(t, "%.4g", f->max_logit_change));
+            else MN_GOTO(mn_table_cell(t, "%s", ""));
+        }
     }
     MN_GOTO(markdown ? mn_table_markdown(out, t) : mn_table_text(out, t));
     MN_GOTO(mn_buf_puts(out, "\n"));
@@ -148,7 +203,9 @@ static mn_status noise(mn_buf *out, const mn_results *r, bool markdown) {
 }
 
 static mn_status confusions(mn_buf *out, const mn_results *r, bool markdown) {
-    const mn_column columns[] = {{"shots", MN_RIGHT},
+    const bool variants = has_variants(r);
+    const mn_column columns[] = {{"variant", MN_LEFT},
+                                 {"shots", MN_RIGHT},
                                  {"scoring", MN_LEFT},
                                  {"gold \\ answer", MN_LEFT},
                                  {mn_result_columns[0], MN_RIGHT},
@@ -157,11 +214,13 @@ static mn_status confusions(mn_buf *out, const mn_results *r, bool markdown) {
                                  {mn_result_columns[3], MN_RIGHT}};
     mn_table *t = NULL;
     mn_status st = MN_OK;
-    MN_GOTO(mn_table_open(&t, columns, sizeof columns / sizeof *columns));
+    MN_GOTO(mn_table_open(&t, columns + !variants,
+                          sizeof columns / sizeof *columns - (size_t)!variants));
     for (size_t i = 0; i < r->count; i++) {
         const mn_result_entry *e = &r->entries[i];
         mn_table_rule(t);
         for (int g = 0; g < MN_CLASSES; g++) {
+            if (variants) MN_GOTO(mn_table_cell(t, "%s", g == 0 ? variant_of(e) : ""));
             if (g == 0) MN_GOTO(mn_table_cell(t, "%d", e->shots));
             else MN_GOTO(mn_table_cell(t, "%s", ""));
             MN_GOTO(mn_table_cell(t, "%s", g == 0 ? mn_scoring_name(e->scoring) : ""));
@@ -179,6 +238,15 @@ done:
 mn_status mn_results_text(mn_buf *out, const mn_results *r, bool markdown) {
     MN_TRY(heading(out, r, markdown));
     MN_TRY(scores(out, r, markdown));
+    if (has_variants(r))
+        MN_TRY(mn_buf_printf(out,
+                             "Each variant is compared with %s, same shots and scoring; 'changed' "
+                             "counts answers that are\nnot the base's.%s\n\n",
+                             r->entries[0].variant ? r->entries[0].variant : "the base",
+                             r->effect_count ? " The effect audit: what the memories change where "
+                                               "answers are read."
+                                             : ""));
+    MN_TRY(effects(out, r, markdown));
     MN_TRY(noise(out, r, markdown));
     if (r->bootstrap_iters > 0)
         MN_TRY(mn_buf_printf(out,

@@ -145,7 +145,10 @@ static mn_status do_task(scan *s, int64_t index, mn_zip_reader **reader) {
     const mn_wiki_task *task = &s->source->tasks[index];
     MN_CHECK(!mn_stop_requested(), MN_STOPPED, "stopped on request");
     switch (task->kind) {
-    case MN_TASK_HASH: return mn_wiki_hash(&s->source->inputs[task->input]);
+    case MN_TASK_HASH: {
+        mn_wiki_input *input = &s->source->inputs[task->input];
+        return mn_sha256_large(input->sha256, input->path);
+    }
     case MN_TASK_RANGE: return read_range(s, index);
     case MN_TASK_ENTRY: return read_entry(s, index, reader);
     }

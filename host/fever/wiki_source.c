@@ -1,21 +1,15 @@
 /* wiki_source.c - finds the files of the wiki dump and cuts them into tasks. */
 #include "fever/wiki_source.h"
 
-#include "mneme/signals.h"
-
 #include <ctype.h>
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <fnmatch.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <zip.h>
 
-enum { USUAL_RANGE = 16 << 20, HASH_BLOCK = 1 << 20 };
+enum { USUAL_RANGE = 16 << 20 };
 
 static const char pattern[] = "wiki-*.jsonl";
 
@@ -255,42 +249,4 @@ void mn_wiki_range(const char **data, size_t *len, const mn_map *map, const mn_w
     const size_t begin = line_start(map, task->begin), end = line_start(map, task->end);
     *data = (const char *)map->data + begin;
     *len = end - begin;
-}
-
-static mn_status hash_stream(char hex[MN_SHA256_HEX], int fd, EVP_MD_CTX *digest, char *block,
-                             const char *path) {
-    for (;;) {
-        MN_CHECK(!mn_stop_requested(), MN_STOPPED, "stopped on request");
-        const ssize_t got = read(fd, block, HASH_BLOCK);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return mn_fail_errno(path);
-        if (got == 0) break;
-        MN_CHECK(EVP_DigestUpdate(digest, block, (size_t)got) == 1, MN_ERR_IO, "%s: no SHA-256",
-                 path);
-    }
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    MN_CHECK(EVP_DigestFinal_ex(digest, sum, &len) == 1 && len * 2 + 1 == MN_SHA256_HEX, MN_ERR_IO,
-             "%s: no SHA-256", path);
-    for (unsigned i = 0; i < len; i++) snprintf(hex + 2 * i, 3, "%02x", sum[i]);
-    return MN_OK;
-}
-
-/* As mn_sha256_file, but a stop request does not have to wait for the end of 5 GB. */
-mn_status mn_wiki_hash(mn_wiki_input *input) {
-    mn_status st = MN_OK;
-    char *block = NULL;
-    EVP_MD_CTX *digest = NULL;
-    const int fd = open(input->path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return mn_fail_errno(input->path);
-    block = malloc(HASH_BLOCK);
-    digest = EVP_MD_CTX_new();
-    MN_CHECK_GOTO(block && digest && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1,
-                  MN_ERR_MEMORY, "%s: no memory for SHA-256", input->path);
-    MN_GOTO(hash_stream(input->sha256, fd, digest, block, input->path));
-done:
-    EVP_MD_CTX_free(digest);
-    free(block);
-    close(fd);
-    return st;
 }

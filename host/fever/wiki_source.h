@@ -40,8 +40,6 @@ typedef struct mn_wiki_source {
 mn_status mn_wiki_source_open(mn_wiki_source **out, const char *path, size_t range);
 void mn_wiki_source_close(mn_wiki_source **source);
 
-mn_status mn_wiki_hash(mn_wiki_input *input);
-
 /* The bytes of a range task from its first line's start to its last line's end. */
 void mn_wiki_range(const char **data, size_t *len, const mn_map *map, const mn_wiki_task *task);
 

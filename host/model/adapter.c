@@ -23,7 +23,8 @@ enum { FORMS = sizeof forms / sizeof *forms };
  * the host's. */
 static mn_status collect(mn_stored *stored, mn_memory_param *rows, unsigned char *copies,
                          const mn_memory *memory) {
-    mn_memory whole = *memory; /* the list of parameters gives writable tensors; here they are read */
+    mn_memory whole =
+        *memory; /* the list of parameters gives writable tensors; here they are read */
     for (int64_t i = 0; i < memory->count * MN_MEMORY_PARAMS; i++) {
         mn_memory_param_at(&rows[i], &whole, i);
         stored[i] = (mn_stored){.name = rows[i].name, .view = *rows[i].tensor};

@@ -127,6 +127,11 @@ bool mn_binding_is_buffer(const char *name) {
     return false;
 }
 
+bool mn_binding_is_tied_output(const mn_model_config *c, const char *name) {
+    return c->tied &&
+           (strcmp(name, "embed_out.weight") == 0 || strcmp(name, "lm_head.weight") == 0);
+}
+
 int64_t mn_model_parameters(const mn_model_config *c) {
     int64_t total = 0;
     for (int64_t i = 0; i < mn_binding_count(c); i++) {

@@ -15,10 +15,11 @@ mn_status mn_session_linear(mn_session *s, mn_tensor *y, int64_t ldy, const mn_t
 mn_status mn_block_attention(mn_session *s, int64_t layer, const mn_batch *batch) {
     mn_device *dev = s->model->device;
     const mn_model *m = s->model;
-    MN_TRY(mn_rope_store_fwd(dev, &s->q, s->kv[layer], &s->qkv, &s->layout, &m->cos_table,
-                             &m->sin_table, &s->positions, &s->rows));
+    MN_TRY(mn_rope_store_fwd(dev, &s->q, mn_session_kv(s, layer), &s->qkv, &s->layout,
+                             &m->cos_table, &m->sin_table, &s->positions, &s->rows));
     const float scale = 1.0f / sqrtf((float)m->config.head_dim);
-    return mn_attention_fwd(dev, &s->q, NULL, &s->q, s->kv[layer], s->seqs, batch->seq_count, scale);
+    return mn_attention_fwd(dev, &s->q, NULL, &s->q, mn_session_kv(s, layer), s->seqs,
+                            batch->seq_count, scale);
 }
 
 /* Attention's output as the matrix (T, Hq D) that the output projection reads. */

@@ -25,14 +25,15 @@ static mn_status refuse_true(const mn_json *doc, const char *key, bool by_defaul
     return MN_OK;
 }
 
-/* Only plain rotary embeddings: `rope_scaling` must be absent, null or of the default type. */
-static mn_status refuse_rope_scaling(const mn_json *doc, const char *key) {
-    const cJSON *scaling = NULL;
+/* Only plain rotary embeddings: `rope_scaling`, or `rope_parameters` as transformers 5 writes it,
+ * must be absent, null or of the default type. *out is the object, or the config itself. */
+static mn_status read_rope(const cJSON **out, const mn_json *doc, const char *key) {
     const char *type = NULL;
+    *out = doc->root;
     if (!mn_json_has(doc->root, key)) return MN_OK;
-    MN_TRY(mn_json_object(&scaling, doc, doc->root, key));
-    MN_TRY(mn_json_string_or(&type, doc, scaling, "type", "default"));
-    MN_TRY(mn_json_string_or(&type, doc, scaling, "rope_type", type));
+    MN_TRY(mn_json_object(out, doc, doc->root, key));
+    MN_TRY(mn_json_string_or(&type, doc, *out, "type", "default"));
+    MN_TRY(mn_json_string_or(&type, doc, *out, "rope_type", type));
     MN_CHECK(strcmp(type, "default") == 0, MN_ERR_UNSUPPORTED,
              "%s: $.%s: rope scaling of type \"%s\" is not supported", doc->name, key, type);
     return MN_OK;
@@ -47,14 +48,16 @@ static mn_status special_id(int32_t *out, const mn_json *doc, const char *key, i
     return MN_OK;
 }
 
-static mn_status parse_neox(mn_model_config *c, const mn_json *doc) {
+static mn_status parse_neox(mn_model_config *c, const mn_json *doc, const cJSON *rope) {
     const cJSON *root = doc->root;
     double rotary = 0, base = 0, eps = 0;
     MN_TRY(want_activation(doc, "gelu"));
     MN_TRY(mn_json_f64_or(&rotary, doc, root, "partial_rotary_factor", 0.25));
     MN_TRY(mn_json_f64_or(&rotary, doc, root, "rotary_pct", rotary));
+    MN_TRY(mn_json_f64_or(&rotary, doc, rope, "partial_rotary_factor", rotary));
     MN_TRY(mn_json_f64_or(&base, doc, root, "rope_theta", 10000));
     MN_TRY(mn_json_f64_or(&base, doc, root, "rotary_emb_base", base));
+    MN_TRY(mn_json_f64_or(&base, doc, rope, "rope_theta", base));
     MN_TRY(mn_json_f64_or(&eps, doc, root, "layer_norm_eps", 1e-5));
     MN_TRY(mn_json_bool_or(&c->parallel_residual, doc, root, "use_parallel_residual", true));
     bool bias = true;
@@ -72,7 +75,7 @@ static mn_status parse_neox(mn_model_config *c, const mn_json *doc) {
     return special_id(&c->eos, doc, "eos_token_id", 2); /* GPTNeoXConfig; Pythia says 0 */
 }
 
-static mn_status parse_llama(mn_model_config *c, const mn_json *doc) {
+static mn_status parse_llama(mn_model_config *c, const mn_json *doc, const cJSON *rope) {
     const cJSON *root = doc->root;
     double base = 0, eps = 0;
     MN_TRY(want_activation(doc, "silu"));
@@ -81,6 +84,7 @@ static mn_status parse_llama(mn_model_config *c, const mn_json *doc) {
     MN_TRY(mn_json_i64_or(&c->kv_heads, doc, root, "num_key_value_heads", 1, c->heads, c->heads));
     MN_TRY(mn_json_i64_or(&c->head_dim, doc, root, "head_dim", 2, MAX_DIM, c->dim / c->heads));
     MN_TRY(mn_json_f64_or(&base, doc, root, "rope_theta", 10000));
+    MN_TRY(mn_json_f64_or(&base, doc, rope, "rope_theta", base));
     MN_TRY(mn_json_f64_or(&eps, doc, root, "rms_norm_eps", 1e-6));
     MN_CHECK(c->heads % c->kv_heads == 0, MN_ERR_DATA,
              "%s: $.num_key_value_heads: %lld does not divide %lld heads", doc->name,
@@ -115,7 +119,7 @@ static mn_status find_arch(mn_arch *out, const mn_json *doc) {
 }
 
 mn_status mn_model_config_parse(mn_model_config *out, const mn_json *doc) {
-    const cJSON *root = doc->root;
+    const cJSON *root = doc->root, *scaling, *rope;
     mn_model_config c = {.bos = -1, .eos = -1};
     MN_TRY(find_arch(&c.arch, doc));
     const bool neox = c.arch == MN_NEOX;
@@ -127,18 +131,29 @@ mn_status mn_model_config_parse(mn_model_config *out, const mn_json *doc) {
     MN_TRY(mn_json_i64_or(&c.max_positions, doc, root, "max_position_embeddings", 1, MAX_POSITIONS,
                           2048));
     MN_TRY(mn_json_bool_or(&c.tied, doc, root, "tie_word_embeddings", false));
-    MN_TRY(refuse_rope_scaling(doc, "rope_scaling"));
-    MN_TRY(refuse_rope_scaling(doc, "rope_parameters"));
+    MN_TRY(read_rope(&scaling, doc, "rope_scaling"));
+    MN_TRY(read_rope(&rope, doc, "rope_parameters"));
     MN_CHECK(c.dim % c.heads == 0, MN_ERR_DATA,
              "%s: $.num_attention_heads: %lld does not divide hidden_size %lld", doc->name,
              (long long)c.heads, (long long)c.dim);
-    MN_TRY(neox ? parse_neox(&c, doc) : parse_llama(&c, doc));
+    MN_TRY(neox ? parse_neox(&c, doc, rope) : parse_llama(&c, doc, rope));
+    MN_CHECK(c.rope_base > 0, MN_ERR_DATA, "%s: a rotary base of %g, more than 0 expected",
+             doc->name, c.rope_base);
+    MN_CHECK(c.norm_eps >= 0, MN_ERR_DATA, "%s: a norm epsilon of %g, 0 or more expected",
+             doc->name, (double)c.norm_eps);
     MN_CHECK(c.rotary_dims > 0 && c.rotary_dims % 2 == 0, MN_ERR_DATA,
              "%s: %lld rotary dimensions per head cannot be paired", doc->name,
              (long long)c.rotary_dims);
     MN_CHECK(c.head_dim <= 512, MN_ERR_UNSUPPORTED, "%s: heads of size %lld, at most 512",
              doc->name, (long long)c.head_dim);
     *out = c;
+    return MN_OK;
+}
+
+mn_status mn_model_fits_tokens(const mn_model_config *config, int64_t tokens, const char *name) {
+    MN_CHECK(tokens <= config->vocab, MN_ERR_DATA,
+             "%s: the tokenizer has %lld tokens, the model %lld: they do not belong together", name,
+             (long long)tokens, (long long)config->vocab);
     return MN_OK;
 }
 

@@ -13,8 +13,9 @@ static const struct {
     const char *name;
     mn_param_group group;
 } params[MN_MEMORY_PARAMS] = {
-    {"up.weight", MN_PARAM_WEIGHT},   {"up.bias", MN_PARAM_BIAS},     {"down.weight", MN_PARAM_WEIGHT},
-    {"down.bias", MN_PARAM_BIAS},     {"norm.weight", MN_PARAM_NORM}, {"norm.bias", MN_PARAM_NORM},
+    {"up.weight", MN_PARAM_WEIGHT},   {"up.bias", MN_PARAM_BIAS},
+    {"down.weight", MN_PARAM_WEIGHT}, {"down.bias", MN_PARAM_BIAS},
+    {"norm.weight", MN_PARAM_NORM},   {"norm.bias", MN_PARAM_NORM},
     {"gate", MN_PARAM_GATE},
 };
 
@@ -213,11 +214,10 @@ mn_status mn_memory_fwd(mn_device *dev, mn_tensor *x, const mn_memory_layer *l, 
     const int64_t hidden = l->up_w.shape[0], dim = l->down_w.shape[0];
     /* Without `pre` the activation is taken in place: same bits. */
     mn_tensor *up = pre ? pre : inner;
-    MN_TRY(mn_linear_fwd(dev, up, hidden, x, &l->up_w, &l->up_b, MN_EPILOGUE_STORE,
-                         MN_COMPUTE_F32));
+    MN_TRY(
+        mn_linear_fwd(dev, up, hidden, x, &l->up_w, &l->up_b, MN_EPILOGUE_STORE, MN_COMPUTE_F32));
     MN_TRY(mn_gelu_fwd(dev, inner, up));
     MN_TRY(mn_linear_fwd(dev, down, dim, inner, &l->down_w, &l->down_b, MN_EPILOGUE_STORE,
                          MN_COMPUTE_F32));
-    return mn_gated_norm_fwd(dev, x, down, &l->norm_w, &l->norm_b, &l->gate,
-                             MN_MEMORY_NORM_EPS);
+    return mn_gated_norm_fwd(dev, x, down, &l->norm_w, &l->norm_b, &l->gate, MN_MEMORY_NORM_EPS);
 }

@@ -15,24 +15,30 @@ static bool is_float(mn_dtype t) { return t == MN_F32 || t == MN_F16 || t == MN_
 /* Finds a row's tensor in the checkpoint and compares shape and type. */
 static mn_status find(const mn_stored **out, const mn_checkpoint *checkpoint, const char *dir,
                       const mn_binding_row *row) {
-    char found[96], expected[96];
-    const mn_stored *s = mn_checkpoint_find(checkpoint, row->name);
-    *out = s;
-    mn_shape_text(expected, sizeof expected, row->shape, row->ndim);
-    MN_CHECK(s, MN_ERR_DATA, "%s: tensor %s %s is missing", dir, row->name, expected);
+    char expected[64];
+    *out = mn_checkpoint_find(checkpoint, row->name);
+    if (*out) return mn_binding_check(row, *out);
+    if (mn_checkpoint_get(out, checkpoint, row->name) == MN_ERR_UNSUPPORTED)
+        return MN_ERR_UNSUPPORTED; /* it is there, in a type that nobody here reads */
+    return mn_fail(MN_ERR_DATA, "%s: tensor %s %s is missing", dir, row->name,
+                   mn_shape_text(expected, sizeof expected, row->shape, row->ndim));
+}
+
+mn_status mn_binding_check(const mn_binding_row *row, const mn_stored *s) {
+    char found[96], expected[64];
     const mn_tensor *t = &s->view;
     MN_CHECK(t->ndim == row->ndim && t->shape[0] == row->shape[0] &&
                  (t->ndim < 2 || t->shape[1] == row->shape[1]),
              MN_ERR_DATA, "%s: tensor %s has shape %s, config.json needs %s", s->file, row->name,
-             mn_shape_text(found, sizeof found, t->shape, t->ndim), expected);
+             mn_shape_text(found, sizeof found, t->shape, t->ndim),
+             mn_shape_text(expected, sizeof expected, row->shape, row->ndim));
     MN_CHECK(is_float(t->dtype), MN_ERR_DATA, "%s: tensor %s is %s, F16, BF16 or F32 expected",
              s->file, row->name, mn_dtype_name(t->dtype));
     return MN_OK;
 }
 
-static bool in_place(const mn_model *m, const mn_stored *s) {
-    const size_t align = mn_dtype_size(s->view.dtype);
-    return m->device->host_memory && s->view.ndim == 2 && (uintptr_t)s->view.data % align == 0;
+bool mn_model_in_place(const mn_device *device, const mn_tensor *t) {
+    return device->host_memory && t->ndim == 2 && (uintptr_t)t->data % mn_dtype_size(t->dtype) == 0;
 }
 
 static mn_status load_vector(mn_model *m, mn_tensor *to, const mn_stored *s) {
@@ -60,7 +66,7 @@ static mn_status place_weights(mn_model *m, bool fill) {
         MN_TRY(find(&s, m->checkpoint, m->path, &row));
         mn_tensor *t = row.weight;
         *t = s->view;
-        if (in_place(m, s)) continue;
+        if (mn_model_in_place(m->device, t)) continue;
         if (t->ndim == 1) t->dtype = MN_F32;
         MN_TRY(mn_arena_alloc(&m->weights, &t->data, mn_tensor_bytes(t)));
         if (!fill) continue;
@@ -110,9 +116,7 @@ static void name_unused(const mn_model *m) {
             mn_binding_at(&row, &m->config, NULL, j);
             known = strcmp(row.name, s->name) == 0;
         }
-        const bool tied_head = m->config.tied && (strcmp(s->name, "embed_out.weight") == 0 ||
-                                                  strcmp(s->name, "lm_head.weight") == 0);
-        if (!known && !tied_head)
+        if (!known && !mn_binding_is_tied_output(&m->config, s->name))
             mn_log(MN_LOG_WARN, "%s: tensor %s is not part of the model and is ignored", s->file,
                    s->name);
     }

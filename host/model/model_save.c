@@ -56,14 +56,11 @@ static mn_status config_text(mn_buf *out, const mn_model_config *c, mn_dtype dty
     const struct {
         const char *key;
         int64_t value;
-    } integers[] = {{"hidden_size", c->dim},
-                    {"num_hidden_layers", c->layers},
-                    {"num_attention_heads", c->heads},
-                    {"intermediate_size", c->ffn_dim},
-                    {"vocab_size", c->vocab},
-                    {"max_position_embeddings", c->max_positions},
-                    {"bos_token_id", c->bos},
-                    {"eos_token_id", c->eos}};
+    } integers[] = {
+        {"hidden_size", c->dim},           {"num_hidden_layers", c->layers},
+        {"num_attention_heads", c->heads}, {"intermediate_size", c->ffn_dim},
+        {"vocab_size", c->vocab},          {"max_position_embeddings", c->max_positions},
+        {"bos_token_id", c->bos},          {"eos_token_id", c->eos}};
     MN_TRY(mn_buf_printf(out, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\"",
                          neox ? "GPTNeoXForCausalLM" : "LlamaForCausalLM",
                          neox ? "gpt_neox" : "llama"));

@@ -25,7 +25,7 @@ static mn_status lay_out_cache(mn_session *s) {
     const mn_device *dev = s->model->device;
     const int64_t rows = (s->limits.kv_rows + 15) / 16 * 16;
     const size_t bytes = dev->kv_bytes(rows, c->kv_heads, c->head_dim);
-    for (int64_t i = 0; i < c->layers; i++) {
+    for (int64_t i = 0; i < mn_session_kv_layers(s); i++) {
         s->kv[i] = (mn_kv_layer){.rows = rows, .kv_heads = c->kv_heads, .head_dim = c->head_dim};
         MN_TRY(mn_arena_alloc(&s->prefix, &s->kv[i].k, bytes));
         MN_TRY(mn_arena_alloc(&s->prefix, &s->kv[i].v, bytes));
@@ -45,8 +45,7 @@ static mn_status lay_out_step(mn_session *s) {
                   {&s->qkv, t, s->layout.ld},
                   {&s->ffn, t, c->ffn_dim},
                   {&s->up, llama * t, c->ffn_dim},
-                  {&s->out, t, c->dim},
-                  {&s->logits, s->limits.max_logits, c->vocab}};
+                  {&s->logits[0], s->limits.max_logits, c->vocab}};
     mn_tensor *const ints[] = {&s->ids, &s->positions, &s->rows, &s->outputs};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
         *floats[i].tensor = mn_tensor_2d(NULL, MN_F32, floats[i].rows, floats[i].cols);
@@ -58,7 +57,8 @@ static mn_status lay_out_step(mn_session *s) {
         *ints[i] = mn_tensor_1d(NULL, MN_I32, t);
         MN_TRY(mn_arena_alloc(&s->step, &ints[i]->data, mn_tensor_bytes(ints[i])));
     }
-    return mn_arena_alloc(&s->step, &s->seqs, (size_t)s->limits.max_seqs * sizeof *s->seqs);
+    MN_TRY(mn_arena_alloc(&s->step, &s->seqs, (size_t)s->limits.max_seqs * sizeof *s->seqs));
+    return mn_variants_lay_out(s);
 }
 
 static mn_status check_limits(const mn_session_options *o) {
@@ -80,7 +80,8 @@ static mn_status measure(mn_session **out, mn_model *model, const mn_session_opt
     s->model = model;
     s->limits = *options;
     s->layout = mn_qkv_layout_of(&model->config);
-    s->kv = calloc((size_t)model->config.layers, sizeof *s->kv);
+    MN_TRY(mn_variants_open(s));
+    s->kv = calloc((size_t)mn_session_kv_layers(s), sizeof *s->kv);
     MN_CHECK(s->kv, MN_ERR_MEMORY, "no memory for a session");
     mn_arena_init(&s->prefix, "prefix", model->device);
     mn_arena_init(&s->step, "step", model->device);
@@ -110,6 +111,7 @@ mn_status mn_session_open(mn_session **out, mn_model *model, const mn_session_op
     MN_GOTO(mn_arena_commit(&s->step));
     MN_GOTO(lay_out_cache(s));
     MN_GOTO(lay_out_step(s));
+    MN_GOTO(mn_variants_commit(s));
     int64_t widest = c->ffn_dim > c->dim ? c->ffn_dim : c->dim;
     if (c->heads * c->head_dim > widest) widest = c->heads * c->head_dim;
     const int64_t rows = options->max_tokens > options->max_logits ? options->max_tokens
@@ -127,6 +129,7 @@ void mn_session_close(mn_session **session) {
     if (!s) return;
     mn_arena_free(&s->step);
     mn_arena_free(&s->prefix);
+    mn_variants_close(s);
     free(s->kv);
     free(s);
     *session = NULL;
@@ -147,7 +150,7 @@ static mn_status bind_batch(mn_session *s, const mn_batch *b) {
              (long long)s->limits.max_seqs);
     mn_tensor *const views[] = {&s->x, &s->h, &s->qkv, &s->q, &s->ffn, &s->up};
     for (size_t i = 0; i < sizeof views / sizeof *views; i++) views[i]->shape[0] = b->tokens;
-    s->out.shape[0] = b->output_count;
+    s->batch = *b;
     const struct {
         mn_tensor *to;
         const int32_t *from;
@@ -170,34 +173,73 @@ static mn_status check_finite(mn_session *s, int64_t layer) {
     MN_TRY(mn_count_nonfinite(s->model->device, &bad, &s->x));
     if (bad == 0) return MN_OK;
     MN_TRY(mn_model_check_finite(s->model)); /* a broken weight explains it better */
-    return mn_fail(MN_ERR_NUMERIC, "%s: %lld of %lld numbers behind block %lld are NaN or infinite",
-                   s->model->path, (long long)bad, (long long)mn_tensor_count(&s->x),
-                   (long long)layer);
+    const mn_memory *m = s->variants[s->variant];
+    const bool top = m && layer >= m->layers[0].block && !s->at_trunk;
+    return mn_fail(MN_ERR_NUMERIC,
+                   "%s%s%s: %lld of %lld numbers behind block %lld are NaN or infinite",
+                   s->model->path, top ? " with memory " : "", top ? m->name : "", (long long)bad,
+                   (long long)mn_tensor_count(&s->x), (long long)layer);
+}
+
+/* A block with its memory, if the variant at work has one. */
+static mn_status run_block(mn_session *s, int64_t layer) {
+    MN_TRY(s->model->config.arch == MN_NEOX ? mn_neox_block(s, layer, &s->batch)
+                                            : mn_llama_block(s, layer, &s->batch));
+    if (!s->at_trunk) MN_TRY(mn_session_memory(s, layer));
+    return check_finite(s, layer);
+}
+
+mn_status mn_session_trunk(mn_session *s, const mn_batch *batch) {
+    MN_TRY(bind_batch(s, batch));
+    MN_TRY(mn_embed_fwd(s->model->device, &s->x, &s->model->embed_w, &s->ids));
+    s->at_trunk = true;
+    for (int64_t i = 0; i < s->trunk_layers; i++) MN_TRY(run_block(s, i));
+    return mn_session_end_trunk(s);
+}
+
+/* Final norm of the outputs. */
+static mn_status finish(mn_session *s) {
+    mn_model *m = s->model;
+    const mn_model_config *c = &m->config;
+    mn_tensor out = mn_session_out(s, s->variant);
+    if (s->batch.output_count == 0) return MN_OK;
+    MN_TRY(mn_gather_fwd(m->device, &out, &s->x, &s->outputs));
+    if (c->arch == MN_NEOX)
+        return mn_layernorm_fwd(m->device, &out, &out, &m->norm_w, &m->norm_b, c->norm_eps);
+    return mn_rmsnorm_fwd(m->device, &out, &out, &m->norm_w, c->norm_eps);
+}
+
+mn_status mn_session_top(mn_session *s, int64_t variant) {
+    MN_TRY(mn_session_begin_top(s, variant));
+    if (mn_memory_at(s->variants[variant], s->trunk_layers - 1)) {
+        MN_TRY(mn_session_memory(s, s->trunk_layers - 1));
+        MN_TRY(check_finite(s, s->trunk_layers - 1));
+    }
+    for (int64_t i = s->trunk_layers; i < s->model->config.layers; i++) MN_TRY(run_block(s, i));
+    return finish(s);
 }
 
 mn_status mn_session_forward(mn_session *s, const mn_batch *batch) {
-    mn_model *m = s->model;
-    const mn_model_config *c = &m->config;
-    MN_TRY(bind_batch(s, batch));
-    MN_TRY(mn_embed_fwd(m->device, &s->x, &m->embed_w, &s->ids));
-    for (int64_t i = 0; i < c->layers; i++) {
-        MN_TRY(c->arch == MN_NEOX ? mn_neox_block(s, i, batch) : mn_llama_block(s, i, batch));
-        MN_TRY(check_finite(s, i));
-    }
-    if (batch->output_count == 0) return MN_OK;
-    MN_TRY(mn_gather_fwd(m->device, &s->out, &s->x, &s->outputs));
-    if (c->arch == MN_NEOX)
-        return mn_layernorm_fwd(m->device, &s->out, &s->out, &m->norm_w, &m->norm_b, c->norm_eps);
-    return mn_rmsnorm_fwd(m->device, &s->out, &s->out, &m->norm_w, c->norm_eps);
+    MN_TRY(mn_session_trunk(s, batch));
+    return mn_session_top(s, 0);
+}
+
+mn_status mn_session_variant_logits(mn_session *s, int64_t variant, int64_t first, int64_t count,
+                                    mn_tensor *logits) {
+    const mn_model_config *c = &s->model->config;
+    MN_CHECK(variant >= 0 && variant < s->limits.variant_count, MN_ERR_USAGE,
+             "variant %lld of %lld", (long long)variant, (long long)s->limits.variant_count);
+    MN_CHECK(first >= 0 && count > 0 && first + count <= s->batch.output_count &&
+                 count <= s->limits.max_logits,
+             MN_ERR_USAGE, "logits of outputs %lld + %lld of %lld are out of reach",
+             (long long)first, (long long)count, (long long)s->batch.output_count);
+    const bool apart = s->limits.variant_count > 1 && !s->variants[variant];
+    const mn_tensor out = mn_session_out(s, variant);
+    const mn_tensor x = mn_tensor_2d((float *)out.data + first * c->dim, MN_F32, count, c->dim);
+    *logits = mn_tensor_2d(s->logits[apart].data, MN_F32, count, c->vocab);
+    return mn_session_linear(s, logits, c->vocab, &x, &s->model->head_w, NULL, MN_EPILOGUE_STORE);
 }
 
 mn_status mn_session_logits(mn_session *s, int64_t first, int64_t count, mn_tensor *logits) {
-    const mn_model_config *c = &s->model->config;
-    MN_CHECK(first >= 0 && count > 0 && first + count <= s->out.shape[0] &&
-                 count <= s->limits.max_logits,
-             MN_ERR_USAGE, "logits of outputs %lld + %lld of %lld are out of reach",
-             (long long)first, (long long)count, (long long)s->out.shape[0]);
-    const mn_tensor x = mn_tensor_2d((float *)s->out.data + first * c->dim, MN_F32, count, c->dim);
-    *logits = mn_tensor_2d(s->logits.data, MN_F32, count, c->vocab);
-    return mn_session_linear(s, logits, c->vocab, &x, &s->model->head_w, NULL, MN_EPILOGUE_STORE);
+    return mn_session_variant_logits(s, 0, first, count, logits);
 }

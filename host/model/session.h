@@ -7,22 +7,50 @@
 struct mn_session {
     mn_model *model;
     mn_session_options limits;
+    const mn_memory **variants; /* [limits.variant_count], NULL the base */
+    int64_t variant;            /* of the pass at work */
+    int64_t trunk_layers;       /* blocks that all variants share */
+    bool at_trunk;              /* x is that of the trunk */
     mn_arena prefix, step;
-    mn_kv_layer *kv; /* one per layer */
+    mn_kv_layer *kv; /* the trunk's layers, then those of each variant's top */
+    mn_batch batch;  /* the last one; its arrays are gone */
     /* activations of the current pass, (T, ...) */
     mn_tensor x;       /* residual stream (T, C) */
+    mn_tensor trunk;   /* what the tops begin with (T, C); only with several variants */
     mn_tensor h;       /* a norm's output (T, C) */
     mn_tensor qkv, q;  /* fused projection (T, ld); queries, then attention's output (T, Hq, D) */
     mn_tensor ffn, up; /* inner activations (T, F); up only for Llama */
-    mn_tensor out;     /* hidden states of the outputs (outputs, C) */
-    mn_tensor logits;  /* (max_logits, V) */
+    mn_tensor inner, down;    /* of a memory (T, H), (T, C) */
+    mn_tensor norm_h, norm_d; /* (outputs), for the audit */
+    mn_tensor out;            /* hidden states of the outputs, (outputs, C) of each variant */
+    mn_tensor logits[2];      /* (max_logits, V); the second one for a base among others */
     mn_tensor ids, positions, rows, outputs; /* i32 */
     mn_attn_seq *seqs;
     mn_qkv_layout layout;
+    float *norms;   /* (2, outputs), host */
+    double *change; /* (memories, outputs), host */
 };
 
 /* Where q, k and v stand in a row of the fused projection. */
 mn_qkv_layout mn_qkv_layout_of(const mn_model_config *config);
+
+/* ---- variants.c ---- */
+
+mn_status mn_variants_open(mn_session *s);    /* after the model and the limits are there */
+mn_status mn_variants_lay_out(mn_session *s); /* its part of the step arena */
+mn_status mn_variants_commit(mn_session *s);  /* what lies outside of arenas */
+void mn_variants_close(mn_session *s);
+
+int64_t mn_session_kv_layers(const mn_session *s);
+mn_kv_layer mn_session_kv(const mn_session *s, int64_t layer); /* of the variant at work */
+/* Hidden states of the outputs of a variant (outputs, C). */
+mn_tensor mn_session_out(const mn_session *s, int64_t variant);
+mn_status mn_session_end_trunk(mn_session *s);
+mn_status mn_session_begin_top(mn_session *s, int64_t variant);
+/* The memory that the variant at work has behind this block, if any, over the residual stream s->x. */
+mn_status mn_session_memory(mn_session *s, int64_t block);
+
+/* ---- blocks.c ---- */
 
 /* One block over the residual stream s->x. */
 mn_status mn_neox_block(mn_session *s, int64_t layer, const mn_batch *batch);

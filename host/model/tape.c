@@ -90,8 +90,8 @@ static mn_status lay_out_step(mn_tape *t) {
                   {&t->losses, t->limits.loss_rows, 0, 0}};
     mn_tensor *const ints[] = {&t->ids, &t->positions, &t->rows, &t->outputs, &t->targets};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
-        MN_TRY(place(&t->step, floats[i].tensor, MN_F32, floats[i].rows, floats[i].d1,
-                     floats[i].d2));
+        MN_TRY(
+            place(&t->step, floats[i].tensor, MN_F32, floats[i].rows, floats[i].d1, floats[i].d2));
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
         MN_TRY(place(&t->step, ints[i], MN_I32, n, 0, 0));
     MN_TRY(mn_arena_alloc(&t->step, &t->seqs, (size_t)t->limits.max_seqs * sizeof *t->seqs));

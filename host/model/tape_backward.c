@@ -18,8 +18,7 @@ mn_status mn_tape_norm_bwd(mn_tape *t, mn_tensor *dx, const mn_tensor *dy, const
 /* dx = or += dy w, dy in rows of lddy. */
 static mn_status product_bwd(mn_tape *t, mn_tensor *dx, const mn_tensor *dy, int64_t lddy,
                              const mn_tensor *w, bool add) {
-    return mn_linear_bwd_x(t->model->device, dx, dx->shape[1], dy, lddy, w, add,
-                           t->limits.compute);
+    return mn_linear_bwd_x(t->model->device, dx, dx->shape[1], dy, lddy, w, add, t->limits.compute);
 }
 
 /* In full mode dw += dy' x, and dbias. */
@@ -88,8 +87,8 @@ static mn_status attended_bwd(mn_tape *t, const mn_layer *l, mn_layer *g, const 
         attended = rows;
     }
     if (g)
-        MN_TRY(weight_bwd(t, &g->out_w, g->out_b.data ? &g->out_b : NULL, d, d->shape[1],
-                          &attended));
+        MN_TRY(
+            weight_bwd(t, &g->out_w, g->out_b.data ? &g->out_b : NULL, d, d->shape[1], &attended));
     if (!compact) return product_bwd(t, &dout, d, d->shape[1], &l->out_w, false);
     MN_TRY(product_bwd(t, &rows, d, d->shape[1], &l->out_w, false));
     MN_TRY(mn_zero(dev, &dout));

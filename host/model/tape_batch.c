@@ -34,10 +34,12 @@ static mn_status check_batch(const mn_tape *t, const mn_train_batch *b) {
 /* Gives every tensor as many rows as the batch has. */
 static void set_rows(mn_tape *t, int64_t tokens, int64_t outputs) {
     const int64_t layers = t->model->config.layers;
-    mn_tensor *const all[] = {&t->trunk, &t->h,    &t->dh,   &t->grad,  &t->qkv,   &t->act,
-                              &t->dact,  &t->side, &t->dout, &t->dq,    &t->dk,    &t->dv,
-                              &t->delta, &t->ids,  &t->rows, &t->inner, &t->dinner, &t->positions,
-                              &t->frozen.q, &t->frozen.attended, &t->frozen.gate, &t->frozen.up};
+    mn_tensor *const all[] = {&t->trunk,       &t->h,         &t->dh,       &t->grad,
+                              &t->qkv,         &t->act,       &t->dact,     &t->side,
+                              &t->dout,        &t->dq,        &t->dk,       &t->dv,
+                              &t->delta,       &t->ids,       &t->rows,     &t->inner,
+                              &t->dinner,      &t->positions, &t->frozen.q, &t->frozen.attended,
+                              &t->frozen.gate, &t->frozen.up};
     mn_tensor *const some[] = {&t->last, &t->grad_last, &t->outputs, &t->targets};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) all[i]->shape[0] = tokens;
     for (size_t i = 0; i < sizeof some / sizeof *some; i++) some[i]->shape[0] = outputs;
@@ -93,14 +95,12 @@ static mn_status forward(mn_tape *t, const mn_train_batch *batch, const float *h
     MN_CHECK(!hidden || !t->limits.full, MN_ERR_USAGE,
              "nothing is frozen when the whole model trains");
     if (batch->output_count == 0) return MN_OK;
-    if (hidden)
-        MN_TRY(dev->upload(dev, t->trunk.data, hidden, mn_tensor_bytes(&t->trunk)));
+    if (hidden) MN_TRY(dev->upload(dev, t->trunk.data, hidden, mn_tensor_bytes(&t->trunk)));
     else if (!t->limits.full) MN_TRY(mn_tape_run_trunk(t));
     return mn_tape_run_top(t);
 }
 
-mn_status mn_tape_loss(mn_tape *t, const mn_train_batch *batch, const float *hidden,
-                       double *loss) {
+mn_status mn_tape_loss(mn_tape *t, const mn_train_batch *batch, const float *hidden, double *loss) {
     *loss = 0;
     MN_TRY(forward(t, batch, hidden));
     return batch->output_count > 0 ? mn_tape_run_loss(t, 1, false, loss) : MN_OK;

@@ -15,8 +15,7 @@ mn_status mn_tape_norm(mn_tape *t, mn_tensor *y, const mn_tensor *x, const mn_te
 
 static mn_status linear(mn_tape *t, mn_tensor *y, const mn_tensor *x, const mn_tensor *w,
                         const mn_tensor *bias, mn_epilogue epilogue) {
-    return mn_linear_fwd(t->model->device, y, y->shape[1], x, w, bias, epilogue,
-                         t->limits.compute);
+    return mn_linear_fwd(t->model->device, y, y->shape[1], x, w, bias, epilogue, t->limits.compute);
 }
 
 /* One read per block of what is watched: under a thousandth of the block's own work. */
@@ -34,9 +33,9 @@ mn_status mn_tape_check_finite(mn_tape *t, const mn_tensor *x, const char *what,
                  "memory %s: %lld of %lld numbers of %s are NaN or infinite", t->memory->name,
                  (long long)broken, (long long)mn_tensor_count(row.tensor), row.name);
     }
-    return mn_fail(MN_ERR_NUMERIC, "%s: %lld of %lld numbers of the %s block %lld are NaN or infinite",
-                   t->model->path, (long long)bad, (long long)mn_tensor_count(x), what,
-                   (long long)block);
+    return mn_fail(
+        MN_ERR_NUMERIC, "%s: %lld of %lld numbers of the %s block %lld are NaN or infinite",
+        t->model->path, (long long)bad, (long long)mn_tensor_count(x), what, (long long)block);
 }
 
 /* ---- one block ---- */
@@ -51,8 +50,8 @@ static mn_status project(mn_tape *t, const mn_layer *l) {
     } parts[] = {
         {t->layout.q_begin, &l->q_w}, {t->layout.k_begin, &l->k_w}, {t->layout.v_begin, &l->v_w}};
     for (int i = 0; i < 3; i++) {
-        mn_tensor y = mn_tensor_2d((float *)t->qkv.data + parts[i].begin, MN_F32,
-                                   t->qkv.shape[0], parts[i].w->shape[0]);
+        mn_tensor y = mn_tensor_2d((float *)t->qkv.data + parts[i].begin, MN_F32, t->qkv.shape[0],
+                                   parts[i].w->shape[0]);
         MN_TRY(mn_linear_fwd(t->model->device, &y, t->layout.ld, &t->h, parts[i].w, NULL,
                              MN_EPILOGUE_STORE, t->limits.compute));
     }

@@ -10,8 +10,8 @@
 /* What backward reads of one block; what is cheap (norms, activations) is computed again. r is T, in
  * the last block R. In the block in front of the lowest memory only the memory's part exists. */
 typedef struct mn_kept {
-    mn_tensor x;      /* (T, C) what entered */
-    mn_tensor middle; /* (r, C) behind the attention; sequential residuals only */
+    mn_tensor x;           /* (T, C) what entered */
+    mn_tensor middle;      /* (r, C) behind the attention; sequential residuals only */
     mn_tensor q, attended; /* (T, Hq, D) */
     mn_tensor lse;         /* (T, Hq) */
     mn_kv_layer kv;
@@ -28,24 +28,24 @@ struct mn_tape {
     float scale;   /* of attention scores */
     mn_qkv_layout layout;
     mn_arena training, step;
-    mn_kept *kept;     /* [layers]; from `first` on */
-    mn_kept frozen;    /* scratch of the blocks that keep nothing */
-    mn_tensor trunk;   /* (T, C) residual stream up to the lowest memory */
-    mn_tensor last;    /* (R, C) residual stream behind all blocks */
+    mn_kept *kept;   /* [layers]; from `first` on */
+    mn_kept frozen;  /* scratch of the blocks that keep nothing */
+    mn_tensor trunk; /* (T, C) residual stream up to the lowest memory */
+    mn_tensor last;  /* (R, C) residual stream behind all blocks */
     /* the batch */
     mn_tensor ids, positions, rows, outputs, targets; /* i32 */
     mn_attn_seq *seqs;
     int64_t seq_count;
     bool compact; /* R < T */
     /* scratch */
-    mn_tensor h, dh;             /* (T, C) a norm's output; its gradient */
-    mn_tensor grad, grad_last;   /* (T, C), (R, C) gradient of the residual stream */
-    mn_tensor qkv;               /* (T, ld) fused projection, its gradient */
-    mn_tensor act, dact, side;   /* (T, F) inner activations and gradients; side for Llama only */
-    mn_tensor dout, dq;          /* (T, Hq, D) */
-    mn_tensor dk, dv, delta;     /* (T, Hkv, D), (T, Hq) */
-    mn_tensor inner, dinner;     /* (T, H) of a memory */
-    mn_tensor logits, losses;    /* (loss_rows, V), (loss_rows) */
+    mn_tensor h, dh;           /* (T, C) a norm's output; its gradient */
+    mn_tensor grad, grad_last; /* (T, C), (R, C) gradient of the residual stream */
+    mn_tensor qkv;             /* (T, ld) fused projection, its gradient */
+    mn_tensor act, dact, side; /* (T, F) inner activations and gradients; side for Llama only */
+    mn_tensor dout, dq;        /* (T, Hq, D) */
+    mn_tensor dk, dv, delta;   /* (T, Hkv, D), (T, Hq) */
+    mn_tensor inner, dinner;   /* (T, H) of a memory */
+    mn_tensor logits, losses;  /* (loss_rows, V), (loss_rows) */
     /* host memory: what is uploaded and downloaded */
     int32_t *host_positions;
     mn_attn_seq *host_seqs;

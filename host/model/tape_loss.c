@@ -43,8 +43,9 @@ mn_status mn_tape_run_loss(mn_tape *t, float scale, bool backward, double *loss)
         const int64_t first = i * rows / slices, end = (i + 1) * rows / slices;
         MN_TRY(run_rows(t, first, end - first, scale, backward, loss));
     }
-    MN_CHECK(isfinite(*loss), MN_ERR_NUMERIC, "%s: the loss of %lld targets is %g, behind block %lld",
-             m->path, (long long)rows, *loss, (long long)layers - 1);
+    MN_CHECK(isfinite(*loss), MN_ERR_NUMERIC,
+             "%s: the loss of %lld targets is %g, behind block %lld", m->path, (long long)rows,
+             *loss, (long long)layers - 1);
     if (!backward) return MN_OK;
     mn_model *g = t->model_grad;
     MN_TRY(mn_tape_norm_bwd(t, &t->grad_last, &dh, &t->last, &m->norm_w, g ? &g->norm_w : NULL,

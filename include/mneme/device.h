@@ -15,7 +15,7 @@ typedef struct mn_device {
     const mn_kernels *k;
     mn_stream *stream;
     const char *name;      /* "cpu" */
-    char description[128]; /* "cpu: 2 threads, avx512, oneDNN 2.6.3" */
+    char description[128]; /* "cpu: 2 threads, avx512, bf16 pairs" */
     bool host_memory;      /* its memory is the host's: mapped files serve as weights */
     int threads;
     mn_status (*alloc)(struct mn_device *device, void **out, size_t bytes); /* zeroed, 64-aligned */
@@ -32,6 +32,7 @@ typedef struct mn_device {
 /* threads 0: all cores that this process may use. */
 mn_status mn_device_open(mn_device **out, const char *spec, int threads);
 void mn_device_close(mn_device **device);
+mn_status mn_device_check(const char *spec); /* fails when there is no device of this name */
 
 mn_status mn_cpu_open(mn_device **out, int threads); /* host/cpu: always there */
 

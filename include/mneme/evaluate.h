@@ -3,7 +3,10 @@
  * Every (page, shots, row) is one prompt; both scorings come from one pass. Finished prompts are
  * journalled below the output folder, so that an interrupted evaluation goes on where it stopped and
  * ends with the same numbers (batches depend on the data and options alone, and only whole ones are
- * taken from the journal). The journal is removed when the results have been written. */
+ * taken from the journal). The journal is removed when the results have been written.
+ *
+ * Memories are evaluated beside the base in the same pass (complete.h), each as it would be alone. An
+ * effect audit goes with them: a memory that changes nothing is MN_ERR_DATA with its name, never a row. */
 #ifndef MNEME_EVALUATE_H
 #define MNEME_EVALUATE_H
 
@@ -27,6 +30,10 @@ typedef struct mn_eval_options {
     const char *model_path, *data_path;
     const char *output_path; /* a folder, or a name ending in .json (results.h) */
     bool log_samples;
+    const mn_memory *const *memories; /* [memory_count]; they outlive the evaluation */
+    int64_t memory_count;
+    const char *const *names; /* of the memories in tables and files; NULL: their own */
+    bool no_base; /* only the memories; the base is needed for the first batch's audit */
 } mn_eval_options;
 
 typedef struct mn_evaluation mn_evaluation;

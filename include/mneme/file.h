@@ -41,5 +41,7 @@ mn_status mn_path_join(mn_buf *out, const char *dir, const char *name); /* clear
 /* SHA-256 of a whole file as 64 hexadecimal digits and a NUL. */
 enum { MN_SHA256_HEX = 65 };
 mn_status mn_sha256_file(char hex[MN_SHA256_HEX], const char *path);
+/* The same for gigabytes: MN_STOPPED when a stop was requested (signals.h). */
+mn_status mn_sha256_large(char hex[MN_SHA256_HEX], const char *path);
 
 #endif

@@ -29,11 +29,11 @@ typedef struct mn_memory {
 
 typedef struct mn_memory_options {
     const char *name;
-    int64_t hidden;         /* 0: MN_MEMORY_HIDDEN */
-    double from, to;        /* block i of n when from <= i / n < to; at least one */
-    const int64_t *blocks;  /* or this list, when block_count > 0 */
+    int64_t hidden;        /* 0: MN_MEMORY_HIDDEN */
+    double from, to;       /* block i of n when from <= i / n < to; at least one */
+    const int64_t *blocks; /* or this list, when block_count > 0 */
     int64_t block_count;
-    double gate;            /* initial value */
+    double gate; /* initial value */
     uint64_t seed;
 } mn_memory_options;
 
@@ -53,7 +53,12 @@ void mn_memory_close(mn_memory **memory);
 
 /* Parameter `index` of count * MN_MEMORY_PARAMS, by block, in the order of the struct. The name is that
  * of the adapter file: "memory.17.up.weight" ... "memory.17.gate". */
-typedef enum mn_param_group { MN_PARAM_WEIGHT, MN_PARAM_BIAS, MN_PARAM_NORM, MN_PARAM_GATE } mn_param_group;
+typedef enum mn_param_group {
+    MN_PARAM_WEIGHT,
+    MN_PARAM_BIAS,
+    MN_PARAM_NORM,
+    MN_PARAM_GATE
+} mn_param_group;
 typedef struct mn_memory_param {
     char name[64];
     mn_param_group group;
@@ -62,7 +67,8 @@ typedef struct mn_memory_param {
 void mn_memory_param_at(mn_memory_param *out, mn_memory *memory, int64_t index);
 int64_t mn_memory_parameters(const mn_memory *memory); /* numbers in all */
 
-const mn_memory_layer *mn_memory_at(const mn_memory *memory, int64_t block); /* or NULL; NULL memory too */
+const mn_memory_layer *mn_memory_at(const mn_memory *memory,
+                                    int64_t block); /* or NULL; NULL memory too */
 
 /* x += the memory's output, in place. `inner` (T, H) and `down` (T, C) are left as gelu(up(x)) and
  * down(..), for the effect audit and the tape; `pre` (T, H) gets up(x) before the activation, or is

@@ -31,6 +31,8 @@ mn_status mn_model_config_parse(mn_model_config *out, const mn_json *doc);
 /* One of the twelve models of the experiment by name ("pythia-410m", "llama-2-7b" ...); an unknown
  * name fails with the list. */
 mn_status mn_model_config_named(mn_model_config *out, const char *name);
+/* Fails when a tokenizer has more ids than the model; `name` is for the message. */
+mn_status mn_model_fits_tokens(const mn_model_config *config, int64_t tokens, const char *name);
 const char *mn_arch_name(mn_arch arch); /* "GPT-NeoX", "Llama" */
 
 typedef struct mn_layer {
@@ -68,6 +70,8 @@ mn_status mn_model_like(mn_model **out, const mn_model *model); /* the same shap
  * atomically, the config last. */
 mn_status mn_model_save(const mn_model *model, const char *dir, mn_dtype dtype);
 void mn_model_close(mn_model **model);
+/* Matrices are used where they lie in the mapped file, if they are aligned; vectors become fp32. */
+bool mn_model_in_place(const mn_device *device, const mn_tensor *stored);
 
 /* Rows of the binding table for one configuration, in file order. */
 typedef struct mn_binding_row {
@@ -81,8 +85,12 @@ typedef struct mn_binding_row {
 int64_t mn_binding_count(const mn_model_config *config);
 void mn_binding_at(mn_binding_row *out, const mn_model_config *config, mn_model *model,
                    int64_t index);
+/* Fails unless a stored tensor has the row's shape and a float type. */
+mn_status mn_binding_check(const mn_binding_row *row, const mn_stored *stored);
 /* Buffers that old files carry and that are recomputed: masks, inv_freq. */
 bool mn_binding_is_buffer(const char *name);
+/* An output matrix that a file stores although the model's is tied to the embedding. */
+bool mn_binding_is_tied_output(const mn_model_config *config, const char *name);
 
 int64_t mn_model_parameters(const mn_model_config *config);
 

@@ -66,6 +66,10 @@ mn_status mn_cast(mn_device *dev, mn_tensor *y, const mn_tensor *x);
 /* norm[t] = Euclidean norm of x[t].   norm (T), x (T, C) f32 */
 mn_status mn_row_norms(mn_device *dev, mn_tensor *norm, const mn_tensor *x);
 
+/* out[r] = the largest |x[r][i] - y[r][i]|; NaN when one of them is not finite.
+ *   out (M), x, y (M, V) f32 */
+mn_status mn_row_difference(mn_device *dev, mn_tensor *out, const mn_tensor *x, const mn_tensor *y);
+
 /* y += gate * layernorm(d): the end of the memory block, y being the residual stream.
  *   y, d (T, C), weight, bias (C), gate (1) f32 */
 mn_status mn_gated_norm_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *d,

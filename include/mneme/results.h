@@ -21,11 +21,13 @@ typedef enum mn_scoring { MN_SCORING_GENERATE, MN_SCORING_CHOICE } mn_scoring;
 const char *mn_scoring_name(mn_scoring scoring); /* "generate", "choice" */
 
 #define MN_NOISE_P 0.05
+#define MN_BASE_VARIANT "pretrained" /* what the base is called */
 
 /* Two entries over the same rows, "this" against "reference". */
 typedef struct mn_comparison {
     int64_t reference;       /* index of the entry compared with, -1 for none */
     bool same;               /* every prediction is the same */
+    int64_t changed;         /* predictions that are not */
     mn_mcnemar mcnemar;      /* a is the reference, b is this */
     mn_bootstrap difference; /* this - reference, page-clustered and paired */
     double accuracy;         /* this - reference */
@@ -36,10 +38,11 @@ typedef struct mn_comparison {
                                 false without an interval */
 } mn_comparison;
 
-enum { MN_TASK_MAX = 48 };
+enum { MN_TASK_MAX = 192 };
 
 typedef struct mn_result_entry {
-    int shots; /* 0 .. 99 */
+    const char *variant; /* NULL: the base */
+    int shots;           /* 0 .. 99 */
     mn_scoring scoring;
     int64_t n;              /* rows below */
     int64_t n_original;     /* rows of the data before any limit */
@@ -49,11 +52,24 @@ typedef struct mn_result_entry {
     int64_t clusters;
     double seconds; /* spent on it */
 
-    char task[MN_TASK_MAX]; /* "fever_1shot", "fever_1shot_choice" */
+    char task[MN_TASK_MAX]; /* "fever_1shot", "fever_1shot_choice@gpt_wikipage" */
     mn_metrics metrics;
     mn_bootstrap interval;
     mn_comparison comparison;
 } mn_result_entry;
+
+/* The effect audit of a variant with memories: what they change where the answers are read off. */
+typedef struct mn_effect_memory {
+    int64_t block;          /* it stands behind this one */
+    double relative_change; /* mean of |delta h| / |h|, Euclidean norms */
+} mn_effect_memory;
+
+typedef struct mn_effect {
+    const char *variant;
+    const mn_effect_memory *memories; /* [memory_count], by rising block */
+    int64_t memory_count;
+    double max_logit_change; /* from the base's, of any token of the vocabulary */
+} mn_effect;
 
 typedef struct mn_results {
     const char *model_name;   /* "EleutherAI/pythia-70m", or the folder's name */
@@ -73,6 +89,8 @@ typedef struct mn_results {
     double seconds; /* the whole evaluation */
     mn_result_entry *entries;
     size_t count;
+    const mn_effect *effects; /* one for each variant with memories */
+    size_t effect_count;
 
     /* The most accurate entry against the second best (the earlier one wins ties); best is -1, or
      * top.reference is, when there are fewer or they do not cover the same rows. */
@@ -81,10 +99,15 @@ typedef struct mn_results {
 } mn_results;
 
 /* Fills the second part of everything. Each entry is compared with the entry whose task is
- * `reference`; NULL stands for the first entry with the same scoring. Fails with MN_ERR_USAGE when
+ * `reference`; NULL stands for the first entry with the same scoring, but where the variant is not that of
+ * the first entry (the base, if it is there): for this variant's entry with the same shots and scoring. Fails with MN_ERR_USAGE when
  * there is no such task, two entries have the same one, a label or page is out of range, or an
  * entry and its reference do not cover the same rows. */
 mn_status mn_results_compute(mn_results *results, const char *reference);
+
+/* How many predictions of a variant's entry are not the base's; -1 when it is not compared with the
+ * base. */
+int64_t mn_results_changed(const mn_results *results, size_t entry);
 
 mn_status mn_results_json(mn_buf *out, const mn_results *results); /* appends */
 

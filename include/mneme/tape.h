@@ -2,10 +2,12 @@
  *
  * A tape belongs to one model and either one memory (the backbone is frozen: gradients flow down to
  * the lowest memory and no further) or the whole model (`full`: every weight is fp32 and gets a
- * gradient). Memory is planned when it is opened; nothing is allocated later. The pass is split at
- * block `first`, the lowest one with a memory: below it nothing ever changes, so its input may be kept
- * (mn_tape_trunk) and given back (`hidden`). Same input, same bits, whether it was kept or computed
- * just now, and whatever the number of threads.
+ * gradient). Memory is planned when it is opened; nothing is allocated later. The pass is split in
+ * front of the lowest memory: below it nothing ever changes, block `first` included, so what enters
+ * that memory may be kept (mn_tape_trunk) and given back (`hidden`). Same input, same bits, whether it
+ * was kept or computed just now, and whatever the number of threads. In fp32 what is kept of a
+ * sequence does not depend on the other sequences of its batch either, as long as there are more
+ * than four tokens (products of up to four rows add up in another order).
  *
  * The loss is the sum over targets of -log p(target), natural logarithm; gradients are those of
  * `scale` times it and add up until the caller clears them. Logits exist for `loss_rows` rows at a time. */
@@ -45,13 +47,15 @@ void mn_tape_close(mn_tape **tape);
 mn_status mn_tape_plan(int64_t *bytes, mn_model *model, const mn_memory *memory,
                        const mn_tape_options *options);
 
-int64_t mn_tape_first(const mn_tape *tape); /* 0 in full mode */
+int64_t mn_tape_first(const mn_tape *tape); /* block of the lowest memory; 0 in full mode */
 
-/* hidden (tokens, C), host memory, fp32 = what enters block `first`. */
+/* hidden (tokens, C), host memory, fp32 = what leaves block `first` and enters its memory. Targets
+ * are not looked at. Not in full mode. */
 mn_status mn_tape_trunk(mn_tape *tape, const mn_train_batch *batch, float *hidden);
 
 /* Forward from `hidden` (NULL: from the ids), loss, backward. *loss is overwritten. NaN or infinity
- * in the residual stream, the loss or a gradient is MN_ERR_NUMERIC and names the block. */
+ * in the residual stream, the loss or a gradient is MN_ERR_NUMERIC and names the block, or the weight
+ * that is broken. A batch without targets has loss 0 and changes no gradient. */
 mn_status mn_tape_step(mn_tape *tape, const mn_train_batch *batch, const float *hidden, float scale,
                        double *loss);
 /* Forward only: the loss of a batch. */

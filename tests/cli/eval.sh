@@ -200,6 +200,28 @@ broken 4 '{"prompt": 1, "ids": [1536], "logprob": [0, 0, 0]}' 'expected 0 to 153
 broken 6 '{"prompt": 1, "ids": [1], "logprob": [0, 0, "x"]}' 'expected 3 numbers'
 broken 6 '{"prompt": 1, "ids": [1], "logprob": [0, 0]}' 'expected 3 numbers'
 
+# Nor does a journal serve another configuration or tokenizer, though the weights are the same.
+cp -r "$model" "$work/demo-model"
+model=$work/demo-model
+for file in config.json tokenizer.json; do
+    rm -rf "$work/cut"
+    begin "mneme eval of a model with another $file"
+    {
+        (
+            # shellcheck disable=SC3045
+            ulimit -c 0
+            ulimit -f 6
+            TMPDIR=$work/none
+            export TMPDIR
+            small_alone "$work/cut"
+        ) >"$out" 2>"$err"
+    } 2>/dev/null
+    [ -s "$(journal "$work/cut")" ] || fail "no journal"
+    touch -d 2001-02-03 "$model/$file"
+    eval_small 0 "$work/cut"
+    ! grep -q "going on" "$err" || fail "it went on with the answers of another $file"
+done
+
 # ---- wrong usage ----
 
 refused 2 "mneme eval: --model DIR is required" eval --data "$data"

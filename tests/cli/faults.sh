@@ -95,6 +95,10 @@ folder type neox-parallel
 sed -i '0,/"gpt_neox.final_layer_norm.bias":{"dtype":"F32"/s//"gpt_neox.final_layer_norm.bias":{"dtype":"I32"/' "$model/model.safetensors"
 fault "$model/model.safetensors: tensor gpt_neox.final_layer_norm.bias is I32, F16, BF16 or F32 expected"
 
+folder type neox-parallel
+sed -i '0,/"gpt_neox.final_layer_norm.bias":{"dtype":"F32"/s//"gpt_neox.final_layer_norm.bias":{"dtype":"U32"/' "$model/model.safetensors"
+fault "$model/model.safetensors: tensor 'gpt_neox.final_layer_norm.bias': dtype U32 is not supported"
+
 folder twice neox-parallel
 sed -i '0,/"gpt_neox.layers.1.attention.dense.bias"/s//"gpt_neox.layers.0.attention.dense.bias"/' "$model/model.safetensors"
 fault "$model/model.safetensors: " "gpt_neox.layers.0.attention.dense.bias"
@@ -231,7 +235,7 @@ line() { # COMMAND OPTION GOOD...: a broken third line
     shift 2
     printf '%s\n\n%s\n' "$good" '{"text": "a", "context"' >"$work/lines.jsonl"
     run 1 "$command" --model "$model" --jsonl "$work/lines.jsonl" --log_level error "$@"
-    has "$err" "mneme $command: $work/lines.jsonl:3: broken JSON"
+    has "$err" "mneme $command: $work/lines.jsonl:3: broken JSON at column 23"
 }
 line score '{"context": "a", "continuation": "b"}'
 is "$out" ""

@@ -94,6 +94,11 @@ grep -q '^tokenizer     byte-level BPE.*, 4 ids, bos .*, eos 0$' "$out" || fail 
 echo '{"model": 5}' >"$work/model/tokenizer.json"
 problems 1
 has "$err" "$work/model/tokenizer.json"
+# One with more ids than the model keeps it from being loaded, too.
+copy llama-bin ''
+cp "$source_dir/tests/fixtures/tokens/numbers.json" "$work/model/tokenizer.json"
+problems 1
+has "$err" "the tokenizer has 160 tokens, the model 157"
 
 # Shapes and missing tensors: every one is listed. The inner dimension concerns 3 matrices of each of
 # 2 blocks, a third block has 9 tensors.

@@ -12,6 +12,8 @@ version=$(sed -n '1s/^mneme \([0-9][0-9]*\.[0-9][0-9]*\.[0-9].*\)$/\1/p' "$out")
 [ -n "$version" ] || fail "the first line is not a version: $(head -n 1 "$out")"
 is "$err" ""
 
+cp "$out" "$work/version"
+
 run 0 --help
 cp "$out" "$work/overview"
 has "$out" "Usage: mneme COMMAND [options]"
@@ -40,6 +42,10 @@ for command in $commands; do
     cmp -s "$out" "$work/help" || fail "differs from 'mneme $command --help'"
     run 0 "$command" -h
     cmp -s "$out" "$work/help" || fail "differs from 'mneme $command --help'"
+    run 0 "$command" --threads 1 --version
+    is "$err" ""
+    cmp -s "$out" "$work/version" || fail "differs from 'mneme --version'"
+    refused 2 "mneme $command: --version takes no value" "$command" --version=2
     run 2 "$command" --no_such_option
     is "$err" "mneme $command: unknown option '--no_such_option'; --help lists the options"
     refused 2 "mneme $command: unknown option '--thraeds'; did you mean '--threads'?" \

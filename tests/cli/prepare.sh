@@ -114,6 +114,8 @@ prepare 2 "$work/i" --top_pages 0
 is "$err" "mneme prepare: --top_pages: '0' is not an integer from 1 to 9007199254740991"
 prepare 2 "$work/i" --rows claim_page
 is "$err" "mneme prepare: --rows: 'claim_page' is not one of claim-page, evidence; did you mean 'claim-page'?"
+prepare 2 "$work/i" --device tpu
+is "$err" "mneme prepare: device 'tpu' is unknown; this build has: auto, cpu"
 prepare 2 "$work/i" --toppages 3
 is "$err" "mneme prepare: unknown option '--toppages'; did you mean '--top_pages'?"
 [ ! -e "$work/i" ] || fail "a folder was made"

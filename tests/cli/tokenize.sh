@@ -122,6 +122,11 @@ refused 2 "mneme tokenize: --add_special_tokens has no meaning with --decode" \
 refused 2 "mneme tokenize: unknown option '--jsnol'; did you mean '--jsonl'?" \
     tokenize --model "$model" --jsnol "$in"
 
+refused 2 "mneme tokenize: device 'tpu' is unknown; this build has: auto, cpu" \
+    tokenize --model "$model" --text a --device tpu
+refused 2 "mneme tokenize: device '' is unknown; this build has: auto, cpu" \
+    tokenize --model "$model" --text a --device=
+
 # A config file; the command line wins.
 printf '{"model": "%s", "text": "c", "add-special-tokens": true}' "$model" >"$work/config.json"
 run 0 tokenize --config "$work/config.json"

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DEVICES = 9, MAX_TEST_THREADS = 3 };
+enum { MAX_DEVICES = 15, MAX_TEST_THREADS = 3 };
 
 /* Half a unit in the last place of 1: the relative error of one rounding. */
 static const double unit = 0x1p-24;
@@ -25,28 +25,36 @@ typedef struct devices {
     int count;
 } devices;
 
-/* Group setup: *state becomes the devices. An instruction set that this processor lacks is left out,
- * and said so. */
+/* Group setup: *state becomes the devices, one for each instruction set, way of multiplying bf16 and
+ * number of threads. What this processor lacks is left out, and said so. */
 static inline int devices_setup(void **state) {
-    static const char *const isas[] = {"base", "avx2", "avx512"};
+    static const struct {
+        const char *isa, *bf16;
+    } kinds[] = {{"base", "rounded"},
+                 {"avx2", "rounded"},
+                 {"avx512", "rounded"},
+                 {"avx512", "pairs"},
+                 {"avx512", "tiles"}};
     devices *all = calloc(1, sizeof *all);
     if (!all) return -1;
-    for (size_t i = 0; i < sizeof isas / sizeof *isas; i++)
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         for (int threads = 1; threads <= MAX_TEST_THREADS; threads++) {
             mn_device *dev = NULL;
-            if (setenv("MNEME_CPU_ISA", isas[i], 1) != 0 ||
+            if (setenv("MNEME_CPU_ISA", kinds[i].isa, 1) != 0 ||
+                setenv("MNEME_CPU_BF16", kinds[i].bf16, 1) != 0 ||
                 mn_device_open(&dev, "cpu", threads) != MN_OK)
                 return -1;
-            char word[16];
-            snprintf(word, sizeof word, " %s,", isas[i]);
-            if (strstr(dev->description, word)) {
+            char words[40];
+            snprintf(words, sizeof words, " %s, bf16 %s", kinds[i].isa, kinds[i].bf16);
+            if (strstr(dev->description, words)) {
                 all->dev[all->count++] = dev;
                 continue;
             }
-            if (threads == 1) print_message("skipped: %s, found %s\n", isas[i], dev->description);
+            if (threads == 1) print_message("skipped:%s, found %s\n", words, dev->description);
             mn_device_close(&dev);
         }
     unsetenv("MNEME_CPU_ISA");
+    unsetenv("MNEME_CPU_BF16");
     *state = all;
     return all->count ? 0 : -1;
 }
