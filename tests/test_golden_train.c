@@ -27,8 +27,7 @@ static void set_options(mn_train_options *o, const mn_json *doc) {
     const cJSON *groups = NULL, *group;
     const cJSON *losses = NULL;
     o->update = (mn_train_update)index_of(mn_train_updates, text(doc, "update"));
-    o->lr_scheduler_type =
-        (mn_train_schedule)index_of(mn_train_schedules, text(doc, "schedule"));
+    o->lr_scheduler_type = (mn_train_schedule)index_of(mn_train_schedules, text(doc, "schedule"));
     o->learning_rate = number(doc, "learning_rate");
     o->weight_decay = number(doc, "weight_decay");
     o->max_grad_norm = number(doc, "max_grad_norm");
@@ -42,8 +41,8 @@ static void set_options(mn_train_options *o, const mn_json *doc) {
     o->max_steps = cJSON_GetArraySize(losses);
     MN_ASSERT_OK(mn_json_array(&groups, doc, doc->root, "decay_groups"));
     o->decay_groups = 0;
-    cJSON_ArrayForEach(group, groups) o->decay_groups |=
-        1u << index_of(mn_param_groups, group->valuestring);
+    cJSON_ArrayForEach(group, groups)
+        o->decay_groups |= 1u << index_of(mn_param_groups, group->valuestring);
 }
 
 /* 1e-4 is what the project demands of every step's loss; the gradient's norm passes through the same

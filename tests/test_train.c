@@ -16,7 +16,7 @@
 static _Atomic int64_t allocations;
 static _Atomic bool counting;
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && defined(__GLIBC__) &&          \
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && defined(__GLIBC__) &&       \
     !defined(__clang__)
 #define COUNTS_ALLOCATIONS 1
 void *__libc_malloc(size_t size);

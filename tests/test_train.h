@@ -60,8 +60,7 @@ static inline void write_tokenizer(const char *dir) {
 
 /* `golden`: a folder of tests/golden/gradients. The texts are those of the golden traces. */
 static inline void trained_open(trained *t, const char *golden, int threads) {
-    const mn_test_path from =
-        mn_test_join(mn_test_source("tests/golden/gradients").text, golden);
+    const mn_test_path from = mn_test_join(mn_test_source("tests/golden/gradients").text, golden);
     mn_log_set_level(MN_LOG_ERROR);
     *t = (trained){.dir = mn_test_tmpdir()};
     t->model = mn_test_join(t->dir.text, "model");

@@ -22,10 +22,10 @@ static int set_up(void **state) {
     mn_log_set_level(MN_LOG_ERROR);
     f->dir = mn_test_tmpdir();
     f->file = mn_test_join(f->dir.text, "texts.jsonl");
-    MN_ASSERT_OK(mn_tokenizer_open(&f->numbers,
-                                   mn_test_source("tests/fixtures/tokens/numbers.json").text));
-    f->options =
-        (mn_samples_options){.chunk_length = 8, .max_positions = 64, .num_fewshot = 1, .seed = 5};
+    MN_ASSERT_OK(
+        mn_tokenizer_open(&f->numbers, mn_test_source("tests/fixtures/tokens/numbers.json").text));
+    f->options = (mn_samples_options){
+        .chunk_length = 8, .max_positions = 64, .num_fewshot = 1, .seed = 5};
     *state = f;
     return 0;
 }
@@ -111,10 +111,12 @@ static void test_bad_files(void **state) {
     refused(f, "", MN_ERR_DATA, "texts.jsonl: nothing to train on");
     refused(f, "{\"text\": \"<1><2>\"}\n\n{\"text\": ", MN_ERR_DATA, "texts.jsonl:3: ");
     refused(f, "[]\n", MN_ERR_DATA, "texts.jsonl:1: a JSON object is expected");
-    refused(f, "{\"txt\": \"<1>\"}\n", MN_ERR_DATA, "texts.jsonl:1: expected \"text\", or \"prompt\"");
+    refused(f, "{\"txt\": \"<1>\"}\n", MN_ERR_DATA,
+            "texts.jsonl:1: expected \"text\", or \"prompt\"");
     refused(f, "{\"prompt\": \"<1>\"}\n", MN_ERR_DATA, "completion");
     refused(f, "{\"text\": 5}\n", MN_ERR_DATA, "texts.jsonl:1: $.text: expected");
-    refused(f, "{\"text\": \"<1>\"}\n", MN_ERR_DATA, "texts.jsonl:1: a text of 1 tokens leaves nothing");
+    refused(f, "{\"text\": \"<1>\"}\n", MN_ERR_DATA,
+            "texts.jsonl:1: a text of 1 tokens leaves nothing");
     refused(f, "{\"prompt\": \"\", \"completion\": \"<1><2>\"}\n", MN_ERR_DATA,
             "texts.jsonl:1: a prompt of 0 tokens and a completion of 2");
     refused(f, "{\"prompt\": \"<1>\", \"completion\": \"\"}\n", MN_ERR_DATA,
@@ -287,14 +289,21 @@ static void test_schedules(void **state) {
         int64_t step;
         double rate;
     } rows[] = {
-        {MN_SCHEDULE_COSINE, 0, 0},      {MN_SCHEDULE_COSINE, 1, 0.25},
-        {MN_SCHEDULE_COSINE, 3, 0.75},   {MN_SCHEDULE_COSINE, 4, 1},
+        {MN_SCHEDULE_COSINE, 0, 0},
+        {MN_SCHEDULE_COSINE, 1, 0.25},
+        {MN_SCHEDULE_COSINE, 3, 0.75},
+        {MN_SCHEDULE_COSINE, 4, 1},
         {MN_SCHEDULE_COSINE, 8, 0.8535533905932737}, /* (1 + cos(pi / 4)) / 2 */
-        {MN_SCHEDULE_COSINE, 12, 0.5},   {MN_SCHEDULE_COSINE, 19, 0.009607359798384785},
-        {MN_SCHEDULE_COSINE, 20, 0},     {MN_SCHEDULE_LINEAR, 2, 0.5},
-        {MN_SCHEDULE_LINEAR, 4, 1},      {MN_SCHEDULE_LINEAR, 5, 0.9375},
-        {MN_SCHEDULE_LINEAR, 19, 0.0625}, {MN_SCHEDULE_LINEAR, 20, 0},
-        {MN_SCHEDULE_CONSTANT, 1, 0.25}, {MN_SCHEDULE_CONSTANT, 4, 1},
+        {MN_SCHEDULE_COSINE, 12, 0.5},
+        {MN_SCHEDULE_COSINE, 19, 0.009607359798384785},
+        {MN_SCHEDULE_COSINE, 20, 0},
+        {MN_SCHEDULE_LINEAR, 2, 0.5},
+        {MN_SCHEDULE_LINEAR, 4, 1},
+        {MN_SCHEDULE_LINEAR, 5, 0.9375},
+        {MN_SCHEDULE_LINEAR, 19, 0.0625},
+        {MN_SCHEDULE_LINEAR, 20, 0},
+        {MN_SCHEDULE_CONSTANT, 1, 0.25},
+        {MN_SCHEDULE_CONSTANT, 4, 1},
         {MN_SCHEDULE_CONSTANT, 19, 1},
     };
     (void)state;

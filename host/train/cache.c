@@ -38,12 +38,14 @@ mn_status mn_cache_place(mn_train_cache *out, int64_t *bytes, const mn_train_opt
         if (first > 0 && passes > 1) *out = *bytes <= budget ? MN_CACHE_MEMORY : MN_CACHE_FILE;
         return MN_OK;
     }
-    MN_CHECK(o->update == MN_UPDATE_MEMORY, MN_ERR_USAGE,
-             "activation_cache: with update full every activation changes, there is nothing to keep");
-    MN_CHECK(o->activation_cache != MN_CACHE_MEMORY || *bytes <= budget, MN_ERR_USAGE,
-             "activation_cache: %.0f MiB are needed, activation_cache_mb is %lld; auto or file would "
-             "use a file",
-             (double)*bytes / 0x1p20, (long long)o->activation_cache_mb);
+    MN_CHECK(
+        o->update == MN_UPDATE_MEMORY, MN_ERR_USAGE,
+        "activation_cache: with update full every activation changes, there is nothing to keep");
+    MN_CHECK(
+        o->activation_cache != MN_CACHE_MEMORY || *bytes <= budget, MN_ERR_USAGE,
+        "activation_cache: %.0f MiB are needed, activation_cache_mb is %lld; auto or file would "
+        "use a file",
+        (double)*bytes / 0x1p20, (long long)o->activation_cache_mb);
     *out = o->activation_cache;
     return MN_OK;
 }

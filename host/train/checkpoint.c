@@ -150,7 +150,8 @@ static mn_status load_tensor(const trainer *t, const mn_checkpoint *file, const 
     bool same = s->view.dtype == to->dtype && s->view.ndim == to->ndim;
     for (int i = 0; same && i < to->ndim; i++) same = s->view.shape[i] == to->shape[i];
     MN_CHECK(same, MN_ERR_DATA, "%s: tensor %s: expected %s %s, found %s %s", s->file, name,
-             mn_dtype_name(to->dtype), mn_shape_text(expected, sizeof expected, to->shape, to->ndim),
+             mn_dtype_name(to->dtype),
+             mn_shape_text(expected, sizeof expected, to->shape, to->ndim),
              mn_dtype_name(s->view.dtype),
              mn_shape_text(found, sizeof found, s->view.shape, s->view.ndim));
     return t->device->upload(t->device, to->data, s->view.data, mn_tensor_bytes(to));

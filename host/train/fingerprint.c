@@ -40,7 +40,8 @@ mn_status mn_fingerprint_model(uint64_t *out, const char *dir, bool weights) {
     MN_GOTO(mn_checkpoint_open(&checkpoint, dir));
     for (int64_t i = 0; i < mn_checkpoint_count(checkpoint); i++) {
         const char *file = mn_checkpoint_at(checkpoint, i)->file;
-        if (strcmp(file, last) == 0) continue; /* a file may come twice: the hash stays a function of them */
+        if (strcmp(file, last) == 0)
+            continue; /* a file may come twice: the hash stays a function of them */
         last = file;
         MN_GOTO(add_file(out, file));
     }

@@ -17,8 +17,7 @@ typedef struct span {
 } span;
 
 static span span_of(const trainer *t, int64_t step) {
-    const int64_t size =
-        t->o->per_device_train_batch_size * t->o->gradient_accumulation_steps;
+    const int64_t size = t->o->per_device_train_batch_size * t->o->gradient_accumulation_steps;
     const int64_t at = step % t->steps_per_epoch * size, n = t->samples->train_count;
     return (span){step / t->steps_per_epoch, at, at + size < n ? at + size : n};
 }
@@ -32,8 +31,7 @@ static int64_t sample_at(const trainer *t, int64_t epoch, int64_t place) {
 static mn_status gradients(trainer *t, span s, mn_train_step *report, double *loss) {
     const int64_t batch = t->o->per_device_train_batch_size;
     for (int64_t i = s.begin; i < s.end; i++)
-        report->targets +=
-            mn_sample_targets(&t->samples->items[sample_at(t, s.epoch, i)]);
+        report->targets += mn_sample_targets(&t->samples->items[sample_at(t, s.epoch, i)]);
     const float scale = (float)(1 / (double)report->targets);
     MN_TRY(mn_params_clear(&t->params));
     *loss = 0;
@@ -57,11 +55,10 @@ static mn_status take_step(trainer *t, mn_train_step *report) {
     const span s = span_of(t, state->step);
     double loss = 0;
     *report = (mn_train_step){.step = state->step + 1, .steps = t->steps};
-    report->learning_rate =
-        o->learning_rate *
-        mn_train_rate(o->lr_scheduler_type, state->step, o->warmup_steps, t->steps);
-    MN_TRY(mn_fail_in(gradients(t, s, report, &loss), "step %lld of %lld",
-                      (long long)report->step, (long long)t->steps));
+    report->learning_rate = o->learning_rate * mn_train_rate(o->lr_scheduler_type, state->step,
+                                                             o->warmup_steps, t->steps);
+    MN_TRY(mn_fail_in(gradients(t, s, report, &loss), "step %lld of %lld", (long long)report->step,
+                      (long long)t->steps));
     /* As torch.nn.utils.clip_grad_norm_ has it, 1e-6 included. */
     const double clip = o->max_grad_norm > 0 ? o->max_grad_norm / (report->grad_norm + 1e-6) : 1;
     MN_TRY(mn_params_step(&t->params, o, report->step, report->learning_rate, fmin(clip, 1)));
@@ -88,15 +85,14 @@ static mn_status log_step(trainer *t, const mn_train_step *step) {
         .grad_norm = step->grad_norm,
         .learning_rate = step->learning_rate,
         .tokens = t->state.tokens,
-        .tokens_per_second =
-            passed > 0 ? (double)(t->state.tokens - t->last_tokens) / passed : 0};
+        .tokens_per_second = passed > 0 ? (double)(t->state.tokens - t->last_tokens) / passed : 0};
     t->last_logged = now;
     t->last_tokens = t->state.tokens;
     t->state.window_loss = 0;
     t->state.window_targets = 0;
     mn_log(MN_LOG_DEBUG, "step %lld of %lld: loss %.4f, gradient %.3g, rate %.3g, %.0f tokens/s",
-           (long long)line.step, (long long)t->steps, line.loss, line.grad_norm,
-           line.learning_rate, line.tokens_per_second);
+           (long long)line.step, (long long)t->steps, line.loss, line.grad_norm, line.learning_rate,
+           line.tokens_per_second);
     return mn_train_log_add(t->log, &line);
 }
 
@@ -150,12 +146,14 @@ static mn_status after_step(trainer *t, const mn_train_step *report) {
     const bool validates = o->eval_steps > 0 ? is_due(step, o->eval_steps) || ends : epoch_ends;
     if (validates && t->samples->train_count < t->samples->count)
         MN_TRY(validate(t, report->epoch));
+    if (t->state.stopped_early && t->state.window_targets > 0) MN_TRY(log_step(t, report));
     if (o->on_step) MN_TRY(o->on_step(o->context, report));
     if (is_due(step, o->save_steps) && !ends) MN_TRY(mn_train_save(t));
     if (!mn_stop_requested() || ends || t->state.stopped_early) return MN_OK;
     if (!is_due(step, o->save_steps)) MN_TRY(mn_train_save(t));
-    return mn_fail(MN_STOPPED, "stopped on request after step %lld of %lld, which is saved; the "
-                               "same command goes on",
+    return mn_fail(MN_STOPPED,
+                   "stopped on request after step %lld of %lld, which is saved; the "
+                   "same command goes on",
                    (long long)step, (long long)t->steps);
 }
 

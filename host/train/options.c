@@ -76,7 +76,8 @@ mn_status mn_train_options_json(mn_buf *out, const mn_train_options *o) {
 #define MN_KEY_F64(field, text, low, high, bearing, about) PUT(field, mn_json_number(out, o->field))
 #define MN_KEY_FLAG(field, text, bearing, about)                                                   \
     PUT(field, mn_buf_puts(out, o->field ? "true" : "false"))
-#define MN_KEY_CHOICE(field, text, names, bearing, about) PUT(field, put_text(out, (names)[o->field]))
+#define MN_KEY_CHOICE(field, text, names, bearing, about)                                          \
+    PUT(field, put_text(out, (names)[o->field]))
 #include "mneme/train_keys.def"
 #undef MN_KEY_PATH
 #undef MN_KEY_TEXT
@@ -110,11 +111,11 @@ static const struct {
 
 static mn_status differs(const char *where, const char *key, const cJSON *then, const cJSON *now) {
     char *old = then ? cJSON_PrintUnformatted(then) : NULL, *new = cJSON_PrintUnformatted(now);
-    const mn_status st =
-        mn_fail(MN_ERR_USAGE,
-                "%s was made with %s %s, now it is %s: take that again, another output_dir, or "
-                "resume_from_checkpoint never to start anew",
-                where, key, old ? old : "unset", new ? new : "?");
+    const mn_status st = mn_fail(
+        MN_ERR_USAGE,
+        "%s was made with %s %s, now it is %s: take that again, another output_dir, or "
+        "resume_from_checkpoint never to start anew",
+        where, key, old ? old : "unset", new ? new : "?");
     cJSON_free(old);
     cJSON_free(new);
     return st;

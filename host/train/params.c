@@ -40,8 +40,7 @@ static mn_status open_model(train_params *p, mn_model *model, const mn_train_opt
         mn_binding_row value, state[3];
         train_param *t = &p->items[i];
         mn_binding_at(&value, &model->config, model, i);
-        for (int s = 0; s < 3; s++)
-            mn_binding_at(&state[s], &model->config, p->model_state[s], i);
+        for (int s = 0; s < 3; s++) mn_binding_at(&state[s], &model->config, p->model_state[s], i);
         *t = (train_param){.decays = decays(o, group_of(&value)),
                            .value = value.weight,
                            .grad = state[GRADIENT].weight,

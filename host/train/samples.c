@@ -12,7 +12,9 @@ const char *const mn_train_methods[] = {"gpt_wikipage", "gpt_template", "gpt_wik
 const char *const mn_template_losses[] = {"answer", "all", NULL};
 
 int64_t mn_sample_inputs(const mn_train_sample *sample) { return sample->len - 1; }
-int64_t mn_sample_targets(const mn_train_sample *sample) { return sample->len - sample->loss_begin; }
+int64_t mn_sample_targets(const mn_train_sample *sample) {
+    return sample->len - sample->loss_begin;
+}
 
 static mn_status check_options(const mn_samples_options *o) {
     const int64_t stride = o->chunk_stride > 0 ? o->chunk_stride : o->chunk_length;
@@ -65,8 +67,8 @@ mn_status mn_samples_chunks(mn_samples *s, size_t begin, const mn_samples_option
     for (int64_t at = 0;; at += stride) {
         const int64_t left = len - at;
         MN_TRY(add(s, (mn_train_sample){.begin = (int64_t)begin + at,
-                                  .len = left < length + 1 ? left : length + 1,
-                                  .loss_begin = at == 0 ? 1 : length + 1 - stride}));
+                                        .len = left < length + 1 ? left : length + 1,
+                                        .loss_begin = at == 0 ? 1 : length + 1 - stride}));
         if (at + length >= len - 1) return MN_OK;
     }
 }

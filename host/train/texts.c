@@ -39,8 +39,8 @@ static mn_status add_template(mn_samples *s, const mn_fever *fever, const mn_fev
     const size_t begin = s->ids.len;
     mn_buf name = {0};
     mn_status st = MN_OK;
-    MN_GOTO(mn_buf_printf(&name, "training claim %lld on page %s", (long long)row->id,
-                          page->title));
+    MN_GOTO(
+        mn_buf_printf(&name, "training claim %lld on page %s", (long long)row->id, page->title));
     mn_buf_clear(text);
     MN_GOTO(mn_fail_in(mn_fever_prompt(text, page, o->num_fewshot, row->claim), "%s", name.data));
     MN_GOTO(encode(s, tokenizer, text->data, MN_TOKENIZE_SPECIAL));

@@ -106,8 +106,7 @@ static mn_status open_inputs(trainer *t) {
     MN_TRY(open_model(t));
     MN_TRY(open_samples(t));
     MN_TRY(open_memory(t));
-    MN_TRY(mn_fingerprint_model(&t->identity.model, t->o->model,
-                                t->o->init == MN_INIT_PRETRAINED));
+    MN_TRY(mn_fingerprint_model(&t->identity.model, t->o->model, t->o->init == MN_INIT_PRETRAINED));
     t->identity.samples = t->samples->fingerprint;
     return count_steps(t);
 }

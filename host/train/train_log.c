@@ -84,8 +84,8 @@ static mn_status open_events(train_log *l) {
     if (glob(path.data, GLOB_NOSORT, NULL, &found) == 0)
         for (size_t i = 0; i < found.gl_pathc; i++) unlink(found.gl_pathv[i]);
     mn_buf_clear(&path);
-    MN_GOTO(mn_buf_printf(&path, "%s/events.out.tfevents.%lld.mneme", l->dir,
-                          (long long)wall_clock()));
+    MN_GOTO(
+        mn_buf_printf(&path, "%s/events.out.tfevents.%lld.mneme", l->dir, (long long)wall_clock()));
     st = mn_events_open(&l->events, path.data);
 done:
     globfree(&found);

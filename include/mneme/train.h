@@ -44,9 +44,12 @@ typedef enum mn_train_cache_dtype { MN_CACHE_FP32, MN_CACHE_FP16 } mn_train_cach
 typedef enum mn_train_save_dtype { MN_SAVE_FP32, MN_SAVE_FP16, MN_SAVE_BF16 } mn_train_save_dtype;
 
 /* The names of their values, in order, ended by NULL. */
-extern const char *const mn_train_updates[], *const mn_train_inits[], *const mn_train_schedules[],
-    *const mn_train_caches[], *const mn_train_cache_dtypes[], *const mn_train_save_dtypes[],
-    *const mn_train_computes[], *const mn_param_groups[];
+extern const char *const mn_train_updates[],
+    *const mn_train_inits[], *const mn_train_schedules[], *const mn_train_caches[],
+                                                              *const mn_train_cache_dtypes[],
+                                                                  *const mn_train_save_dtypes[],
+                                                                      *const mn_train_computes[],
+                                                                          *const mn_param_groups[];
 
 /* One step, as it is told to a listener. */
 typedef struct mn_train_step {
@@ -117,8 +120,8 @@ typedef struct mn_train_estimate {
     int64_t epoch_tokens, epoch_targets; /* read and asked for in one epoch */
     int64_t parameters;                  /* that are trained */
     int64_t bytes;                       /* memory beside the backbone's weights */
-    int64_t cache_bytes;                 /* of them for the activation cache; -1: in a file instead */
-    double flops;                        /* about: all steps, with the trunk computed once if it is cached */
+    int64_t cache_bytes; /* of them for the activation cache; -1: in a file instead */
+    double flops;        /* about: all steps, with the trunk computed once if it is cached */
 } mn_train_estimate;
 mn_status mn_train_plan(mn_train_estimate *out, mn_device *device, const mn_train_options *options);
 
