@@ -309,6 +309,25 @@ static void one_sided_answers_are_said(void **state) {
     mn_test_rmdir(run.text);
 }
 
+static void many_models_fold_their_sentences(void **state) {
+    (void)state;
+    enum { RUNS = 12 };
+    const mn_test_path out = mn_test_tmpdir();
+    const mn_test_path run = mn_test_source("tests/fixtures/report/pythia");
+    const char *names[RUNS];
+    for (size_t i = 0; i < RUNS; i++) names[i] = run.text;
+    MN_ASSERT_OK(mn_report_write(NULL, names, RUNS, out.text));
+    char *html = read_in(out.text, "report.html");
+    contains(html, "<title>Memories on FEVER: 12 models</title>");
+    contains(html, "<summary>Show the sentences of every model</summary>");
+    check_nesting(html);
+    check_ids(html);
+    assert_int_equal(count_of(html, "<svg"), 1 + 2 * RUNS);
+    free(html);
+    assert_true(mn_file_exists(mn_test_join(out.text, "loss_12.svg").text));
+    mn_test_rmdir(out.text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_are_the_golden_ones),
@@ -319,6 +338,7 @@ int main(void) {
         cmocka_unit_test(runs_of_one_model_have_their_own_names),
         cmocka_unit_test(missing_parts_are_left_out_with_a_reason),
         cmocka_unit_test(training_alone_is_a_report),
+        cmocka_unit_test(many_models_fold_their_sentences),
         cmocka_unit_test(one_sided_answers_are_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,6 +150,8 @@ void mn_report_summary(mn_report *report) {
                  "(gpt_wikipage_and_template): on both. wd: weight decay. Sentences and plots are "
                  "of scoring by \"%s\".",
                  mn_report_scoring(report->choice));
+    const bool many = report->count > 3; /* the tables come first then */
+    if (many) mn_page_fold(page, "Show the sentences of every model");
     for (size_t r = 0; r < report->count; r++) {
         const mn_rundir *run = &report->runs[r];
         mn_page_heading(page, "%s", run->name);
@@ -164,4 +166,5 @@ void mn_report_summary(mn_report *report) {
                 say_memory(page, run, &run->variants[i], report->choice);
         say_best(page, report, run);
     }
+    if (many) mn_page_unfold(page);
 }
