@@ -2,7 +2,7 @@
  *
  * The run in tests/fixtures/report/pythia has every part: a fan-out evaluation beside an older,
  * unreadable file that the newer one hides, finished trainings, one whose log was cut off, a
- * manifest. Where a change is meant, the files that a failing test names replace the golden ones. */
+ * manifest. Where a change is meant, the files that a failing test names become the golden ones. */
 #include "mneme/file.h"
 #include "mneme/report.h"
 
@@ -196,6 +196,11 @@ static void plots_are_files_of_their_own(void **state) {
         lacks(svg, "inf\"");
         snprintf(link, sizeof link, "](%s)", names[i]);
         contains(md, link);
+        if (i == 1) { /* base a cross; filled is more than noise: Doc alone */
+            assert_int_equal(count_of(svg, "class=\"m s5\""), 1);
+            assert_int_equal(count_of(svg, "class=\"m s0\""), 1);
+            assert_int_equal(count_of(svg, "class=\"m s0 h\""), 5);
+        }
         free(svg);
     }
     free(md);
@@ -280,7 +285,7 @@ static void training_alone_is_a_report(void **state) {
 }
 
 /* Always the same answer may score as well as any: the reader is told. By hand: 6 of 10 rows are
- * supports; the variant answers so in 9 of 10 and is right in 6, base in 8 of 10 and is right in 5. */
+ * supports; the variant answers so in 9 of 10 and is right in 6, base in 8 and is right in 5. */
 static void one_sided_answers_are_said(void **state) {
     (void)state;
     static const char results[] =
@@ -306,6 +311,32 @@ static void one_sided_answers_are_said(void **state) {
     char *svg = read_in(mn_test_join(run.text, "report").text, "variants_1shot.svg");
     contains(svg, ">always &quot;supports&quot;</text>");
     free(svg);
+    mn_test_rmdir(run.text);
+}
+
+/* A variant that was compared with something else is not said to differ from base. */
+static void other_references_are_not_base(void **state) {
+    (void)state;
+    static const char results[] =
+        "{\"results\": {\"fever_0shot\": {\"f1_micro\": 0.5}, \"fever_1shot\": {\"f1_micro\": "
+        "0.5}, "
+        "\"fever_1shot@gpt_wikipage\": {\"f1_micro\": 0.6}}, "
+        "\"comparison\": {\"fever_1shot@gpt_wikipage\": {\"reference\": \"fever_0shot\", "
+        "\"only_reference_right\": 1, \"only_this_right\": 9, \"mcnemar_p\": 0.021, "
+        "\"within_noise\": false, \"acc_difference\": {\"value\": 0.1}}}}";
+    const mn_test_path run = mn_test_tmpdir();
+    const char *const name = run.text;
+    mn_test_puts(mn_test_join(run.text, "results_2026-01-01.json").text, results);
+    MN_ASSERT_OK(mn_report_write(NULL, &name, 1, NULL));
+    const mn_test_path out = mn_test_join(run.text, "report");
+    char *memories = read_in(out.text, "memories_1shot.csv");
+    contains(memories, ",generate,verdict,,,,\n");
+    contains(memories, ",generate,McNemar p,,,,\n");
+    free(memories);
+    char *paired = read_in(out.text, "paired_tests.csv");
+    contains(paired,
+             ",gpt_wikipage,generate,1,\"base, zero-shot\",0.1,,,1,9,0.021,more than noise\n");
+    free(paired);
     mn_test_rmdir(run.text);
 }
 
@@ -338,6 +369,7 @@ int main(void) {
         cmocka_unit_test(runs_of_one_model_have_their_own_names),
         cmocka_unit_test(missing_parts_are_left_out_with_a_reason),
         cmocka_unit_test(training_alone_is_a_report),
+        cmocka_unit_test(other_references_are_not_base),
         cmocka_unit_test(many_models_fold_their_sentences),
         cmocka_unit_test(one_sided_answers_are_said),
     };

@@ -1,5 +1,5 @@
-/* test_report_errors.c - files that are broken or mean harm: errors name file and place and leave no
- * report behind; names from outside stay texts. */
+/* test_report_errors.c - files that are broken or mean harm: errors name file and place and leave
+ * no report behind; names from outside stay texts. */
 #include "mneme/file.h"
 #include "mneme/report.h"
 

@@ -1,4 +1,4 @@
-/* test_report_parts.c - what a report is made of: the document's figures, the names of variants, the
+/* test_report_parts.c - what a report is made of: the document's figures, names of variants, the
  * reading of logs, axes and plots, cells of tables. */
 #include "mneme/json.h"
 #include "report/chart.h"

@@ -35,7 +35,7 @@ static const mn_rundir_entry *best_of(const mn_rundir *run, size_t variant, bool
     return best;
 }
 
-/* " It answers "supports" in 97 % of the rows.", or nothing: a score by one answer is no knowledge. */
+/* " It answers "supports" in 97 % of the rows.", or nothing: one answer for all is no knowledge. */
 static void one_sided(char out[96], const mn_rundir_entry *e) {
     const char *label;
     const double share = mn_report_favourite(e, &label);

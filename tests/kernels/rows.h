@@ -26,8 +26,9 @@
     MN_TESTED_LINEAR(T)                                                                            \
     MN_TESTED_LOGITS(T)                                                                            \
     MN_TESTED_ROPE(T)                                                                              \
-    MN_TESTED_ROWS(T) MN_TESTED_BWD_ATTENTION(T) MN_TESTED_BWD_LINEAR(T) MN_TESTED_BWD_ROWS(T)     \
-        MN_TESTED_LOSS(T) MN_TESTED_MAP(T)
+    MN_TESTED_ROWS(T)                                                                              \
+    MN_TESTED_BWD_ATTENTION(T)                                                                     \
+    MN_TESTED_BWD_LINEAR(T) MN_TESTED_BWD_ROWS(T) MN_TESTED_LOSS(T) MN_TESTED_MAP(T)
 
 #define MN_TEST_ROW(name) cmocka_unit_test(test_##name),
 
