@@ -229,7 +229,7 @@ static void test_refused(void **state) {
 
     /* Token ids that the model does not have: as prompt, as continuation. */
     int32_t bad[] = {1, 2, 157, -1};
-    mn_completion answers[1] = {{{0}, {0}, {0}}};
+    mn_completion answers[1] = {{.outputs = 0}};
     const mn_complete_hooks hooks = {.eos = -1};
     for (int i = 0; i < 2; i++) {
         const mn_ids next = {.data = bad + 2 + i, .len = 1};
@@ -304,7 +304,7 @@ static void test_skip(void **state) {
     for (size_t k = 0; k < sizeof settings / sizeof *settings; k++)
         for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
             record all = {.fail_at = -1, .stop_at = -1}, part = all;
-            mn_completion whole[16] = {{{0}, {0}, {0}}}, rest[16] = {{{0}, {0}, {0}}};
+            mn_completion whole[16] = {{.outputs = 0}}, rest[16] = {{.outputs = 0}};
             part.skip_from = ranges[i][0];
             part.skip_to = ranges[i][1];
             MN_ASSERT_OK(run_recorded(&s, f->requests, 10, &settings[k], whole, &all));
@@ -328,7 +328,7 @@ static void test_skip(void **state) {
 static void test_failing_hook(void **state) {
     subject s;
     family *f = malloc(sizeof *f);
-    mn_completion answers[16] = {{{0}, {0}, {0}}};
+    mn_completion answers[16] = {{.outputs = 0}};
     record r = {.fail_at = 2, .stop_at = -1};
     (void)state;
     assert_non_null(f);
@@ -347,7 +347,7 @@ static void test_failing_hook(void **state) {
 static void test_stop_request(void **state) {
     subject s;
     family *f = malloc(sizeof *f);
-    mn_completion answers[16] = {{{0}, {0}, {0}}};
+    mn_completion answers[16] = {{.outputs = 0}};
     record r = {.fail_at = -1, .stop_at = 2};
     (void)state;
     assert_non_null(f);

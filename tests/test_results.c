@@ -53,6 +53,52 @@ static void entries_are_scored_and_compared(void **state) {
     close_to(r.top.accuracy, 3.0 / 12);
 }
 
+static mn_result_entry variant(const char *name, int shots, const int8_t *pred) {
+    mn_result_entry e = entry(shots, MN_SCORING_GENERATE, pred);
+    e.variant = name;
+    return e;
+}
+
+/* A variant is compared with the base of the same shots and scoring; the base as ever. */
+static void variants_are_compared_with_the_base(void **state) {
+    (void)state;
+    mn_result_entry e[] = {variant(NULL, 0, zero),  variant("doc", 0, one),
+                           variant(NULL, 1, one),   variant("doc", 1, zero),
+                           variant("temp", 1, one), entry(1, MN_SCORING_CHOICE, choice)};
+    static const int64_t references[] = {-1, 0, 0, 2, 2, -1}, changed[] = {-1, 6, -1, 6, 0, -1};
+    mn_results r = sample(e, 6);
+    MN_ASSERT_OK(mn_results_compute(&r, NULL));
+    assert_string_equal(e[1].task, "fever_0shot@doc");
+    for (size_t i = 0; i < 6; i++) {
+        assert_int_equal(e[i].comparison.reference, references[i]);
+        assert_int_equal(mn_results_changed(&r, i), changed[i]);
+    }
+    assert_false(e[3].comparison.same);
+    assert_true(e[4].comparison.same);
+    assert_int_equal(e[3].comparison.mcnemar.only_a, 5);
+    e[5].variant = "doc"; /* nobody of that scoring leads: nothing to compare with */
+    MN_ASSERT_OK(mn_results_compute(&r, NULL));
+    assert_string_equal(e[5].task, "fever_1shot_choice@doc");
+    assert_int_equal(e[5].comparison.reference, -1);
+    /* Without the base the first variant stands in its place, but counts nothing as changed. */
+    mn_result_entry f[] = {variant("doc", 0, zero), variant("temp", 0, one), variant("doc", 1, one),
+                           variant("temp", 1, zero)};
+    static const int64_t others[] = {-1, 0, 0, 2};
+    r = sample(f, 4);
+    MN_ASSERT_OK(mn_results_compute(&r, NULL));
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(f[i].comparison.reference, others[i]);
+        assert_int_equal(mn_results_changed(&r, i), -1);
+    }
+    f[3].variant = "doc";
+    MN_ASSERT_FAILS(mn_results_compute(&r, NULL), MN_ERR_USAGE, "fever_1shot@doc is there twice");
+    char name[MN_TASK_MAX + 1];
+    memset(name, 'x', MN_TASK_MAX);
+    name[MN_TASK_MAX] = '\0';
+    f[3].variant = name;
+    MN_ASSERT_FAILS(mn_results_compute(&r, NULL), MN_ERR_USAGE, "the name is too long");
+}
+
 static void reference_can_be_named(void **state) {
     (void)state;
     mn_result_entry e[] = {entry(0, MN_SCORING_GENERATE, zero), entry(1, MN_SCORING_GENERATE, one),
@@ -382,6 +428,7 @@ static void file_is_written_whole_or_not_at_all(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_are_scored_and_compared),
+        cmocka_unit_test(variants_are_compared_with_the_base),
         cmocka_unit_test(reference_can_be_named),
         cmocka_unit_test(entries_that_make_no_sense_are_refused),
         cmocka_unit_test(file_has_the_keys_of_the_harness),

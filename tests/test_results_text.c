@@ -75,6 +75,30 @@ static void noise_is_said_in_plain_words(void **state) {
     mn_buf_free(&text);
 }
 
+static void variants_and_their_effect_are_shown(void **state) {
+    (void)state;
+    mn_result_entry e[] = {entry(1, MN_SCORING_GENERATE, zero), entry(1, MN_SCORING_GENERATE, one),
+                           entry(1, MN_SCORING_GENERATE, zero)};
+    e[1].variant = "doc";
+    e[2].variant = "temp";
+    const mn_effect_memory memories[] = {{17, 0.25}, {18, 0.125}, {17, 1e-3}};
+    const mn_effect effects[] = {{"doc", memories, 2, 1.5}, {"temp", memories + 2, 1, 2e-4}};
+    mn_results r = sample(e, 3);
+    mn_buf text = {0};
+    r.effects = effects;
+    r.effect_count = 2;
+    MN_ASSERT_OK(mn_results_compute(&r, NULL));
+    MN_ASSERT_OK(mn_results_text(&text, &r, false));
+    char *want = mn_test_read(mn_test_source("tests/fixtures/results/variants.txt").text, NULL);
+    assert_string_equal(text.data, want);
+    free(want);
+    mn_buf_clear(&text);
+    MN_ASSERT_OK(mn_results_text(&text, &r, true));
+    contains(text.data, "| variant    | scoring");
+    contains(text.data, "| doc     |");
+    mn_buf_free(&text);
+}
+
 static void printing_to_a_full_disk_is_an_error(void **state) {
     (void)state;
     mn_result_entry e[] = {entry(0, MN_SCORING_GENERATE, zero)};
@@ -101,6 +125,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(table_for_people_is_golden),
         cmocka_unit_test(noise_is_said_in_plain_words),
+        cmocka_unit_test(variants_and_their_effect_are_shown),
         cmocka_unit_test(printing_to_a_full_disk_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,6 +35,7 @@ from make_golden import (LLAMA, NEOX, Golden, exact_rotary, float64, read_model,
 
 LENGTHS = (17, 3, 26, 1, 9)  # uneven, one of a single token
 SHARE = 0.4                  # of the tokens that have a target
+BATCHES = 16                 # tried; the best conditioned one is kept
 SMALL = dict(vocab_size=61, max_position_embeddings=64)
 
 MODELS = {
@@ -166,12 +167,19 @@ def gradients_of(golden, folder, batch, dtype):
 
 
 def write_reference(golden, folder, seed):
-    batch = make_batch(golden.config.vocab_size, seed)
-    with float64():
-        exact = gradients_of(golden, folder, batch, torch.float64)
-    single = gradients_of(golden, folder, batch, torch.float32)
-    worst = max(((single[name].double() - value).norm() / value.norm()).item()
-                for name, value in exact.items())
+    """Of BATCHES batches the one that float32 computes best: a gradient that is the small difference
+    of large numbers, as a gate's may be, would test the batch rather than the program."""
+    best = None
+    for tried in range(BATCHES):
+        batch = make_batch(golden.config.vocab_size, seed + 100 * tried)
+        with float64():
+            exact = gradients_of(golden, folder, batch, torch.float64)
+        single = gradients_of(golden, folder, batch, torch.float32)
+        worst = max(((single[name].double() - value).norm() / value.norm()).item()
+                    for name, value in exact.items())
+        if best is None or worst < best[0]:
+            best = worst, batch, exact
+    worst, batch, exact = best
     out = {name: value if name.endswith("loss") else value.float() for name, value in exact.items()}
     out.update({name: value.int() for name, value in batch.items()})
     # One entry only: safetensors writes several in random order.

@@ -11,6 +11,7 @@ mn_status mn_cmd_generate(int argc, char **argv);
 mn_status mn_cmd_prepare(int argc, char **argv);
 mn_status mn_cmd_train(int argc, char **argv);
 mn_status mn_cmd_eval(int argc, char **argv);
+mn_status mn_cmd_report(int argc, char **argv);
 mn_status mn_cmd_inspect(int argc, char **argv);
 mn_status mn_cmd_bench(int argc, char **argv);
 

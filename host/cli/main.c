@@ -17,6 +17,7 @@ static const struct {
     {"prepare", "FEVER files to a prepared evaluation folder", mn_cmd_prepare},
     {"train", "train memories, or a whole model", mn_cmd_train},
     {"eval", "few-shot FEVER evaluation", mn_cmd_eval},
+    {"report", "tables and plots of run folders", mn_cmd_report},
     {"inspect", "what is in a model folder or a weight file", mn_cmd_inspect},
     {"bench", "speed of this machine on a model's work", mn_cmd_bench},
 };

@@ -3,6 +3,7 @@
  * What lies along the depth is transposed sixteen by sixteen in registers; what lies across it is
  * copied. Weights are converted to fp32 or to pairs of bf16 on the way. */
 #include "cpu/gemm.h"
+#include "cpu/transpose.h"
 #include "cpu/vec.h"
 
 enum {
@@ -53,33 +54,6 @@ V_INLINE vf load_units_n(const void *p, mn_dtype dtype, const mn_unit unit, int6
 
 /* ---- transposing ---- */
 
-#define SWAP_LANES(s)                                                                              \
-    for (int i = 0; i < VL; i++) {                                                                 \
-        if (i & (s)) continue;                                                                     \
-        const vf a = r[i], b = r[i + (s)];                                                         \
-        r[i] = MN_BLEND_LOW_##s(a, b);                                                             \
-        r[i + (s)] = MN_BLEND_HIGH_##s(a, b);                                                      \
-    }
-#define MN_BLEND_LOW_8(a, b)                                                                       \
-    __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
-#define MN_BLEND_HIGH_8(a, b)                                                                      \
-    __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)
-#define MN_BLEND_LOW_4(a, b)                                                                       \
-    __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
-#define MN_BLEND_HIGH_4(a, b)                                                                      \
-    __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31)
-#define MN_BLEND_LOW_2(a, b)                                                                       \
-    __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
-#define MN_BLEND_HIGH_2(a, b)                                                                      \
-    __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
-#define MN_BLEND_LOW_1(a, b)                                                                       \
-    __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30)
-#define MN_BLEND_HIGH_1(a, b)                                                                      \
-    __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31)
-
-/* A 16 x 16 transpose in registers: blocks of 8, 4, 2 and 1 change places. */
-V_INLINE void transpose(vf r[VL]){SWAP_LANES(8) SWAP_LANES(4) SWAP_LANES(2) SWAP_LANES(1)}
-
 /* `lanes` rows (the others zero) whose numbers lie along the depth, `stride` numbers apart: units
  * [depth, depth + depths) to to[d * width + lane]. Writes whole vectors where the next units' own
  * follow anyway, so that width may be less than sixteen; never behind to[depths * width]. */
@@ -97,7 +71,7 @@ V_TILE void along(float *to, int64_t width, const void *rows, int64_t stride, in
                    : left >= VL * per ? load_units(p, dtype, unit)
                                       : load_units_n(p, dtype, unit, left);
         }
-        transpose(r);
+        v_transpose(r);
         const int64_t n = depths - d < VL ? depths - d : VL;
         for (int64_t j = 0; j < n; j++) {
             float *out = to + (d + j) * width;

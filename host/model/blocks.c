@@ -12,11 +12,16 @@ mn_status mn_session_linear(mn_session *s, mn_tensor *y, int64_t ldy, const mn_t
     return mn_linear_fwd(s->model->device, y, ldy, x, w, bias, epilogue, s->limits.compute);
 }
 
+static bool is_last(const mn_session *s, int64_t layer) {
+    return layer + 1 == s->model->config.layers;
+}
+
 mn_status mn_block_attention(mn_session *s, int64_t layer, const mn_batch *batch) {
     mn_device *dev = s->model->device;
     const mn_model *m = s->model;
     MN_TRY(mn_rope_store_fwd(dev, &s->q, mn_session_kv(s, layer), &s->qkv, &s->layout,
                              &m->cos_table, &m->sin_table, &s->positions, &s->rows));
+    if (is_last(s, layer) && batch->output_count == 0) return MN_OK; /* nobody will look */
     const float scale = 1.0f / sqrtf((float)m->config.head_dim);
     return mn_attention_fwd(dev, &s->q, NULL, &s->q, mn_session_kv(s, layer), s->seqs,
                             batch->seq_count, scale);
@@ -27,6 +32,23 @@ static mn_tensor heads_flat(const mn_session *s) {
     return mn_tensor_2d(s->q.data, MN_F32, s->q.shape[0], s->q.shape[1] * s->q.shape[2]);
 }
 
+/* Behind the last block's attention only the rows that have logits are read: the residual stream and
+ * attention's output shrink to them. The other tokens have served as keys and values. */
+static mn_status keep_outputs(mn_session *s, mn_tensor *attended) {
+    mn_device *dev = s->model->device;
+    const int64_t rows = s->outputs.shape[0];
+    mn_tensor x = mn_tensor_2d(s->h.data, MN_F32, rows, s->x.shape[1]);
+    mn_tensor q = mn_tensor_2d(s->qkv.data, MN_F32, rows, attended->shape[1]);
+    MN_TRY(mn_gather_fwd(dev, &x, &s->x, &s->outputs));
+    MN_TRY(mn_gather_fwd(dev, &q, attended, &s->outputs));
+    s->h.data = s->x.data;
+    s->x.data = x.data;
+    *attended = q;
+    mn_session_rows(s, rows);
+    s->only_outputs = true;
+    return MN_OK;
+}
+
 mn_status mn_neox_block(mn_session *s, int64_t layer, const mn_batch *batch) {
     mn_device *dev = s->model->device;
     const mn_model_config *c = &s->model->config;
@@ -35,10 +57,14 @@ mn_status mn_neox_block(mn_session *s, int64_t layer, const mn_batch *batch) {
     MN_TRY(mn_session_linear(s, &s->qkv, s->layout.ld, &s->h, &l->qkv_w, &l->qkv_b,
                              MN_EPILOGUE_STORE));
     MN_TRY(mn_block_attention(s, layer, batch));
+    mn_tensor attended = heads_flat(s);
+    if (is_last(s, layer)) {
+        if (batch->output_count == 0) return MN_OK;
+        MN_TRY(keep_outputs(s, &attended));
+    }
     /* The MLP of a parallel block reads the block's input: normalise it before the residual moves. */
     if (c->parallel_residual)
         MN_TRY(mn_layernorm_fwd(dev, &s->h, &s->x, &l->norm2_w, &l->norm2_b, c->norm_eps));
-    const mn_tensor attended = heads_flat(s);
     MN_TRY(mn_session_linear(s, &s->x, c->dim, &attended, &l->out_w, &l->out_b, MN_EPILOGUE_ADD));
     if (!c->parallel_residual)
         MN_TRY(mn_layernorm_fwd(dev, &s->h, &s->x, &l->norm2_w, &l->norm2_b, c->norm_eps));
@@ -63,7 +89,11 @@ mn_status mn_llama_block(mn_session *s, int64_t layer, const mn_batch *batch) {
         MN_TRY(mn_session_linear(s, &y, s->layout.ld, &s->h, parts[i].w, NULL, MN_EPILOGUE_STORE));
     }
     MN_TRY(mn_block_attention(s, layer, batch));
-    const mn_tensor attended = heads_flat(s);
+    mn_tensor attended = heads_flat(s);
+    if (is_last(s, layer)) {
+        if (batch->output_count == 0) return MN_OK;
+        MN_TRY(keep_outputs(s, &attended));
+    }
     MN_TRY(mn_session_linear(s, &s->x, c->dim, &attended, &l->out_w, NULL, MN_EPILOGUE_ADD));
     MN_TRY(mn_rmsnorm_fwd(dev, &s->h, &s->x, &l->norm2_w, c->norm_eps));
     MN_TRY(mn_session_linear(s, &s->ffn, c->ffn_dim, &s->h, &l->gate_w, NULL, MN_EPILOGUE_STORE));

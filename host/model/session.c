@@ -139,6 +139,16 @@ const mn_session_options *mn_session_limits(const mn_session *s) { return &s->li
 
 mn_model *mn_session_model(const mn_session *s) { return s->model; }
 
+void mn_session_rows(mn_session *s, int64_t rows) {
+    mn_tensor *const views[] = {&s->x, &s->h, &s->qkv, &s->q, &s->ffn, &s->up};
+    for (size_t i = 0; i < sizeof views / sizeof *views; i++) views[i]->shape[0] = rows;
+}
+
+mn_status mn_session_output_rows(mn_session *s, mn_tensor *to, const mn_tensor *from) {
+    if (s->only_outputs) return mn_cast(s->model->device, to, from);
+    return mn_gather_fwd(s->model->device, to, from, &s->outputs);
+}
+
 /* Views of the arena's tensors for this batch, and its arrays on the device. */
 static mn_status bind_batch(mn_session *s, const mn_batch *b) {
     mn_device *dev = s->model->device;
@@ -148,8 +158,8 @@ static mn_status bind_batch(mn_session *s, const mn_batch *b) {
              "a batch of %lld tokens and %lld sequences in a session for %lld and %lld",
              (long long)b->tokens, (long long)b->seq_count, (long long)s->limits.max_tokens,
              (long long)s->limits.max_seqs);
-    mn_tensor *const views[] = {&s->x, &s->h, &s->qkv, &s->q, &s->ffn, &s->up};
-    for (size_t i = 0; i < sizeof views / sizeof *views; i++) views[i]->shape[0] = b->tokens;
+    mn_session_rows(s, b->tokens);
+    s->only_outputs = false;
     s->batch = *b;
     const struct {
         mn_tensor *to;
@@ -185,6 +195,8 @@ static mn_status check_finite(mn_session *s, int64_t layer) {
 static mn_status run_block(mn_session *s, int64_t layer) {
     MN_TRY(s->model->config.arch == MN_NEOX ? mn_neox_block(s, layer, &s->batch)
                                             : mn_llama_block(s, layer, &s->batch));
+    const bool last = layer + 1 == s->model->config.layers;
+    if (last && s->batch.output_count == 0) return MN_OK; /* its keys and values are filed */
     if (!s->at_trunk) MN_TRY(mn_session_memory(s, layer));
     return check_finite(s, layer);
 }
@@ -203,7 +215,7 @@ static mn_status finish(mn_session *s) {
     const mn_model_config *c = &m->config;
     mn_tensor out = mn_session_out(s, s->variant);
     if (s->batch.output_count == 0) return MN_OK;
-    MN_TRY(mn_gather_fwd(m->device, &out, &s->x, &s->outputs));
+    MN_TRY(mn_session_output_rows(s, &out, &s->x));
     if (c->arch == MN_NEOX)
         return mn_layernorm_fwd(m->device, &out, &out, &m->norm_w, &m->norm_b, c->norm_eps);
     return mn_rmsnorm_fwd(m->device, &out, &out, &m->norm_w, c->norm_eps);

@@ -15,6 +15,7 @@ struct mn_session {
     mn_kv_layer *kv; /* the trunk's layers, then those of each variant's top */
     mn_batch batch;  /* the last one; its arrays are gone */
     /* activations of the current pass, (T, ...) */
+    bool only_outputs; /* x holds the outputs' rows alone: behind the last block's attention */
     mn_tensor x;       /* residual stream (T, C) */
     mn_tensor trunk;   /* what the tops begin with (T, C); only with several variants */
     mn_tensor h;       /* a norm's output (T, C) */
@@ -33,6 +34,10 @@ struct mn_session {
 
 /* Where q, k and v stand in a row of the fused projection. */
 mn_qkv_layout mn_qkv_layout_of(const mn_model_config *config);
+
+void mn_session_rows(mn_session *s, int64_t rows); /* of the activations of a block */
+/* to = the outputs' rows of a tensor that has the rows of x. */
+mn_status mn_session_output_rows(mn_session *s, mn_tensor *to, const mn_tensor *from);
 
 /* ---- variants.c ---- */
 

@@ -120,9 +120,13 @@ mn_status mn_session_begin_top(mn_session *s, int64_t variant) {
     MN_CHECK(s->at_trunk || s->limits.variant_count > 1, MN_ERR_USAGE,
              "the only variant of a session has one top per pass");
     s->variant = variant;
-    if (!s->at_trunk) return mn_cast(s->model->device, &s->x, &s->trunk);
-    s->at_trunk = false;
-    return MN_OK;
+    if (s->at_trunk) {
+        s->at_trunk = false;
+        return MN_OK;
+    }
+    mn_session_rows(s, s->trunk.shape[0]);
+    s->only_outputs = s->trunk_layers == s->model->config.layers && s->batch.output_count > 0;
+    return mn_cast(s->model->device, &s->x, &s->trunk);
 }
 
 /* Keeps it, where more than one top will begin with it. */
@@ -138,7 +142,7 @@ static mn_status measure_before(mn_session *s) {
     mn_device *dev = s->model->device;
     mn_tensor rows = mn_session_out(s, s->variant);
     s->norm_h.shape[0] = s->norm_d.shape[0] = s->batch.output_count;
-    MN_TRY(mn_gather_fwd(dev, &rows, &s->x, &s->outputs));
+    MN_TRY(mn_session_output_rows(s, &rows, &s->x));
     return mn_row_norms(dev, &s->norm_h, &rows);
 }
 
@@ -148,7 +152,7 @@ static mn_status measure_behind(mn_session *s, const mn_memory_layer *l, int64_t
     const int64_t n = s->batch.output_count;
     mn_tensor rows = mn_session_out(s, s->variant);
     mn_tensor added = mn_tensor_2d(s->h.data, MN_F32, n, s->model->config.dim);
-    MN_TRY(mn_gather_fwd(dev, &rows, &s->down, &s->outputs));
+    MN_TRY(mn_session_output_rows(s, &rows, &s->down));
     MN_TRY(mn_zero(dev, &added));
     MN_TRY(mn_gated_norm_fwd(dev, &added, &rows, &l->norm_w, &l->norm_b, &l->gate,
                              MN_MEMORY_NORM_EPS));

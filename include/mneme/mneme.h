@@ -16,6 +16,7 @@
 #include "mneme/memory.h"
 #include "mneme/model.h"
 #include "mneme/ops.h"
+#include "mneme/report.h"
 #include "mneme/results.h"
 #include "mneme/rng.h"
 #include "mneme/session.h"

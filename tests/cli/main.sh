@@ -3,7 +3,7 @@
 # output.
 . "$(dirname "$0")/check.inc" || exit 1
 
-commands="tokenize score generate prepare train eval inspect bench"
+commands="tokenize score generate prepare train eval report inspect bench"
 
 run 0 --version
 has "$out" "compiler: "
