@@ -9,7 +9,8 @@
 #include <stdlib.h>
 
 /* In the order of mn_bench_kind and mn_compute. */
-static const char *const kinds[] = {"prefill", "decode", "prefix", "linear", "fanout", "train", NULL};
+static const char *const kinds[] = {"prefill", "decode", "prefix", "linear",
+                                    "fanout",  "train",  NULL};
 static const char *const computes[] = {"f32", "bf16", NULL};
 
 static const mn_option rows[] = {
