@@ -8,7 +8,7 @@
 #include "mneme/log.h"
 #include "mneme/session.h"
 
-enum { MN_BENCH_REPEATS = 99, MN_BENCH_LETTERS = 3, MN_BENCH_WORKS = 6 };
+enum { MN_BENCH_REPEATS = 99, MN_BENCH_LETTERS = 3, MN_BENCH_WORKS = 10 };
 enum { MN_BENCH_VARIANTS = 4 }; /* of the fan-out: the base and three memories */
 
 typedef enum mn_bench_kind {
@@ -16,7 +16,8 @@ typedef enum mn_bench_kind {
     MN_BENCH_DECODE,
     MN_BENCH_PREFIX,
     MN_BENCH_LINEAR,
-    MN_BENCH_FANOUT
+    MN_BENCH_FANOUT,
+    MN_BENCH_TRAIN
 } mn_bench_kind;
 
 typedef struct mn_bench_options {
@@ -129,12 +130,13 @@ mn_dtype mn_bench_dtype(const mn_model *model); /* of the matrices */
 /* Better refused than killed by the system half way through. */
 mn_status mn_bench_want_memory(double bytes, const char *what);
 
-/* ---- bench_work.c, bench_prefix.c, bench_fanout.c, bench_linear.c ---- */
+/* ---- bench_work.c, bench_prefix.c, bench_fanout.c, bench_train.c, bench_linear.c ---- */
 
 mn_status mn_bench_prefill(mn_bench *b);
 mn_status mn_bench_decode(mn_bench *b);
 mn_status mn_bench_prefix(mn_bench *b);
 mn_status mn_bench_fanout(mn_bench *b);
+mn_status mn_bench_train(mn_bench *b);
 mn_status mn_bench_linear_sweep(mn_bench *b);
 
 enum { MN_BENCH_SHARED = 120, MN_BENCH_OWN = 12 }; /* tokens of the prefix and of a claim */

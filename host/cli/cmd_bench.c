@@ -9,7 +9,8 @@
 #include <stdlib.h>
 
 /* In the order of mn_bench_kind and mn_compute. */
-static const char *const kinds[] = {"prefill", "decode", "prefix", "linear", "fanout", NULL};
+static const char *const kinds[] = {"prefill", "decode", "prefix", "linear",
+                                    "fanout",  "train",  NULL};
 static const char *const computes[] = {"f32", "bf16", NULL};
 
 static const mn_option rows[] = {
@@ -23,7 +24,8 @@ static const mn_option rows[] = {
         "prefill: one prompt, its last logits. decode: one token after the other. "
         "prefix: claims about one page, as whole prompts and with their common "
         "beginning computed once. linear: single matrix products. fanout: such claims "
-        "by the base alone, and by the base and three memories in one pass"),
+        "by the base alone, and by the base and three memories in one pass. train: a step of "
+        "memories, in the first epoch and later"),
     MN_OPT_CHOICE(mn_bench_options, compute, "f32", computes,
                   "what the inputs of matrix products are rounded to"),
     MN_OPT_I64(mn_bench_options, repeat, "5", 1, MN_BENCH_REPEATS,
@@ -160,6 +162,7 @@ static mn_status read_all_peaks(mn_bench *b) {
 
 static int64_t works_of(mn_bench_kind kind) { /* in runs of b->options->repeat */
     if (kind == MN_BENCH_LINEAR) return 0;
+    if (kind == MN_BENCH_TRAIN) return 4;
     return kind == MN_BENCH_PREFIX || kind == MN_BENCH_FANOUT ? 2 : 1;
 }
 
@@ -176,6 +179,7 @@ static mn_status measure(mn_bench *b) {
         case MN_BENCH_PREFIX: MN_TRY(mn_bench_prefix(b)); break;
         case MN_BENCH_LINEAR: MN_TRY(mn_bench_linear_sweep(b)); break;
         case MN_BENCH_FANOUT: MN_TRY(mn_bench_fanout(b)); break;
+        case MN_BENCH_TRAIN: MN_TRY(mn_bench_train(b)); break;
         }
     }
     return read_all_peaks(b);
@@ -229,7 +233,7 @@ static const mn_command command = {
     .row_count = sizeof rows / sizeof *rows,
     .examples = {"mneme bench --shape pythia-410m",
                  "mneme bench --shape llama-2-7b --what decode,prefill --compute bf16 --json",
-                 "mneme bench --model pythia-1b --what linear"},
+                 "mneme bench --shape pythia-410m --what train"},
     .run = run,
 };
 

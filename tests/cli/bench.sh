@@ -46,6 +46,20 @@ for part in '3 claims, the base alone' '3 claims, 4 variants' '4 variants (base 
     has "$out" "$part"
 done
 
+# A training step: 4 x 32 tokens, of which a block takes 98,816 operations each and 4 x 64 for each of the
+# 2,112 pairs; an output 20,480 forward and as much back. The memory stands behind the last block: 12 x
+# 128 x 64 operations for a token, and no block lies above it. Of 3 answer tokens a sample, the last block
+# needs 12 outputs and the keys and values (2 x 8,192) of all.
+run 0 bench --model "$model" --quick --json --what train
+cost train_first 57393152 # 3 x 128 x 98816 + 3 x 2112 x 256 + 2 x 128 x 20480 + 128 x 98304
+cost train_kept 31014912  # the same without 2 blocks
+cost train_answer_first 31676416
+cost train_answer_kept 5298176 # 128 x 16384 + 12 x 82432 + 2112 x 256 + 2 x 12 x 20480 + 12 x 98304
+run 0 bench --model "$model" --quick --what train --compute bf16
+for part in 'train 4 x 32, first epoch' 'train 4 x 32, trunk kept' 'train 4 x 32, answers, trunk kept'; do
+    has "$out" "$part"
+done
+
 # The same for people; sizes that are given win over --quick, threads and instruction sets work.
 run 0 bench --model "$model" --quick --tokens 40 --what prefill,decode --threads 1
 for part in 'F16 weights of 0.00 GB' 'compute f32' 'cpu: 1 thread, ' 'prefill, 40 tokens' \

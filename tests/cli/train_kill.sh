@@ -11,7 +11,8 @@ echo "# $kills kills, SEED=$seed"
 
 prepare_data
 started=$(date +%s%N)
-train 0 "$work/whole"
+# Lines of three steps: their means cross checkpoints.
+train 0 "$work/whole" --logging_steps 3
 took=$((($(date +%s%N) - started) / 1000000))
 
 killed=0
@@ -19,13 +20,13 @@ for number in $(seq "$kills"); do
     after=$(awk "BEGIN { srand($seed + $number); printf \"%.3f\", rand() * $took / 1000 }")
     begin "mneme train killed after $after of $took ms"
     rm -rf "$work/cut"
-    (alone "$work/cut" --save_steps 1) >"$out" 2>"$err" & # many moments fall into a checkpoint
+    (alone "$work/cut" --logging_steps 3 --save_steps 1) >"$out" 2>"$err" & # many moments fall into a checkpoint
     child=$!
     sleep "$after"
     kill -9 $child 2>/dev/null
     wait $child 2>/dev/null
     [ $? = 137 ] && killed=$((killed + 1))
-    train 0 "$work/cut"
+    train 0 "$work/cut" --logging_steps 3
     same "$work/whole" "$work/cut"
 done
 begin "mneme train after $killed kills"
