@@ -78,10 +78,8 @@ def frozen(*shape):
 
 
 def linear(x, w, b=None):
-    """fp32 in and out; bf16 matrices take rounded inputs."""
-    if FROZEN == torch.float32:
-        return F.linear(x, w, b)
-    return F.linear(x.to(FROZEN), w, b).float()
+    """The output has the type of the matrix: activations inside of a block are bf16 with it."""
+    return F.linear(x.to(FROZEN), w, b)
 
 
 class Memory(nn.Module):
@@ -149,8 +147,8 @@ class Model:
         half = torch.arange(0, args.rotary_dims, 2) / args.rotary_dims
         angles = torch.outer(torch.arange(args.length), 10000.0**-half)
         angles = torch.cat((angles, angles), dim=-1)
-        self.cos, self.sin = angles.cos(), angles.sin()
-        self.mask = torch.full((args.length, args.length), float("-inf")).triu(1)
+        self.cos, self.sin = angles.cos().to(FROZEN), angles.sin().to(FROZEN)
+        self.mask = torch.full((args.length, args.length), float("-inf")).triu(1).to(FROZEN)
 
     def hidden(self, ids):
         x = F.embedding(ids, self.embed).float()
@@ -161,7 +159,7 @@ class Model:
         return x
 
     def logits(self, x):
-        return linear(F.layer_norm(x, (args.dim,), *self.norm), self.head)
+        return linear(F.layer_norm(x, (args.dim,), *self.norm), self.head).float()
 
 
 def rate(run):

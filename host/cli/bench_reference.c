@@ -63,7 +63,8 @@ static mn_status read_speeds(mn_bench_reference *out, const mn_json *doc) {
     const struct {
         const char *key;
         double *value;
-    } speeds[] = {{"epoch1", &out->train}, {"template", &out->templates}, {"forward", &out->forward}};
+    } speeds[] = {
+        {"epoch1", &out->train}, {"template", &out->templates}, {"forward", &out->forward}};
     for (size_t i = 0; i < sizeof speeds / sizeof *speeds; i++) {
         MN_TRY(mn_json_f64(speeds[i].value, doc, doc->root, speeds[i].key));
         MN_CHECK(*speeds[i].value > 0, MN_ERR_DATA, "%s: %s is %g tokens per second", doc->name,

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 
 /* In the order of mn_bench_kind and mn_compute. */
-static const char *const kinds[] = {"prefill", "decode", "prefix", "linear", "fanout", "train", NULL};
+static const char *const kinds[] = {"prefill", "decode", "prefix", "linear",
+                                    "fanout",  "train",  NULL};
 static const char *const computes[] = {"f32", "bf16", NULL};
 
 static const mn_option rows[] = {
@@ -25,9 +26,10 @@ static const mn_option rows[] = {
         "beginning computed once. linear: single matrix products. fanout: such claims "
         "by the base alone, and by the base and three memories in one pass. train: steps of "
         "4 x 256 tokens for memories at 70 to 80 % of the depth"),
-    MN_OPT_PATH(mn_bench_options, reference, "CMD", NULL,
-                "a command that does the steps of train in its own way, to compare with: it gets the "
-                "sizes as options and prints its speeds; tools/bench_train_torch.py is one"),
+    MN_OPT_PATH(
+        mn_bench_options, reference, "CMD", NULL,
+        "a command that does the steps of train in its own way, to compare with: it gets the "
+        "sizes as options and prints its speeds; tools/bench_train_torch.py is one"),
     MN_OPT_CHOICE(mn_bench_options, compute, "f32", computes,
                   "what the inputs of matrix products are rounded to"),
     MN_OPT_I64(mn_bench_options, repeat, "5", 1, MN_BENCH_REPEATS,
