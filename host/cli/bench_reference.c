@@ -4,6 +4,7 @@
 
 #include "cli/bench_figures.h"
 #include "mneme/json.h"
+#include "mneme/signals.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -52,6 +53,7 @@ static mn_status output_of(mn_buf *out, const char *command, const char *name) {
 done:;
     const int ended = pclose(pipe);
     if (st != MN_OK) return st;
+    MN_CHECK(!mn_stop_requested(), MN_STOPPED, "stopped on request");
     MN_CHECK(ended >= 0 && WIFEXITED(ended), MN_ERR_IO, "reference %s was ended", name);
     MN_CHECK(WEXITSTATUS(ended) == 0, MN_ERR_IO, "reference %s ended with status %d", name,
              WEXITSTATUS(ended));

@@ -29,7 +29,8 @@ static const mn_option rows[] = {
     MN_OPT_PATH(
         mn_bench_options, reference, "CMD", NULL,
         "a command that does the steps of train in its own way, to compare with: it gets the "
-        "sizes as options and prints its speeds; tools/bench_train_torch.py is one"),
+        "sizes as options and prints {\"epoch1\": tokens per second, \"template\": the same, "
+        "\"forward\": the same, \"version\": \"its name\"}. tools/bench_train_torch.py is one"),
     MN_OPT_CHOICE(mn_bench_options, compute, "f32", computes,
                   "what the inputs of matrix products are rounded to"),
     MN_OPT_I64(mn_bench_options, repeat, "5", 1, MN_BENCH_REPEATS,
