@@ -117,9 +117,56 @@ static void caches_of_any_number_of_rows(void **state) {
     }
 }
 
+/* Tokens whose rows are neighbours may be stored together: the same bits as one by one. Whole blocks
+ * lie behind a shifted beginning, before an incomplete end and in another order of rows. */
+static void neighbours_case(mn_device *dev, const geometry *e, int64_t first_row) {
+    enum { TOKENS = 16 * 3 + 5, ROWS = 96 };
+    guards g = {0};
+    store s;
+    uint64_t state = (uint64_t)(e->dim + first_row);
+    store_open(&s, &g, e, TOKENS, ROWS, false, &state);
+    for (int32_t t = 0; t < TOKENS; t++) s.row[t] = (int32_t)first_row + t;
+    for (int32_t t = 20; t < 24; t++) s.row[t] = (int32_t)first_row + 43 - t; /* 23 .. 20 */
+    store_seal(&s, &g);
+    const size_t bytes = dev->kv_bytes(ROWS, e->kv_heads, e->dim);
+    const mn_kv_layer together = cache_open(&g, dev, &s), apart = cache_open(&g, dev, &s);
+    float *q = guard_f32(&g, TOKENS * e->heads * e->dim);
+    float *q_apart = guard_f32(&g, TOKENS * e->heads * e->dim);
+    memset(together.k, 0, bytes);
+    memset(together.v, 0, bytes);
+    memset(apart.k, 0, bytes);
+    memset(apart.v, 0, bytes);
+    MN_ASSERT_OK(store_run(dev, &s, q, together));
+    for (int64_t t = 0; t < TOKENS; t++) {
+        store one = s;
+        one.tokens = 1;
+        one.qkv += t * s.layout.ld;
+        one.position += t;
+        one.row += t;
+        MN_ASSERT_OK(store_run(dev, &one, q_apart + t * e->heads * e->dim, apart));
+    }
+    assert_memory_equal(together.k, apart.k, bytes);
+    assert_memory_equal(together.v, apart.v, bytes);
+    assert_memory_equal(q, q_apart, (size_t)(TOKENS * e->heads * e->dim) * sizeof *q);
+    store_close(&s);
+    guard_free(&g);
+}
+
+static void neighbours_are_stored_as_one_by_one(void **state) {
+    static const geometry cases[] = {{16, 2, 2, 4, true, 0},     {20, 2, 2, 10, true, 0},
+                                     {64, 2, 2, 16, true, 3},    {80, 3, 1, 20, false, 0},
+                                     {128, 2, 2, 128, false, 0}, {272, 1, 1, 32, true, 0}};
+    const devices *all = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int d = 0; d < all->count; d++)
+            for (int64_t first = 0; first <= 32; first += i % 2 ? 16 : 11)
+                neighbours_case(all->dev[d], &cases[i], first);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         MN_TESTED_ROPE(MN_TEST_ROW) cmocka_unit_test(caches_of_any_number_of_rows),
+        cmocka_unit_test(neighbours_are_stored_as_one_by_one),
     };
     return cmocka_run_group_tests(tests, devices_setup, devices_teardown);
 }

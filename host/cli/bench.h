@@ -6,10 +6,13 @@
 #include "cli/bench_peaks.h"
 #include "cli/options.h"
 #include "mneme/log.h"
+#include "mneme/memory.h"
 #include "mneme/session.h"
 
 enum { MN_BENCH_REPEATS = 99, MN_BENCH_LETTERS = 3, MN_BENCH_WORKS = 10 };
 enum { MN_BENCH_VARIANTS = 4 }; /* of the fan-out: the base and three memories */
+/* Sequences of a training step; those of its tokens that answer a template. */
+enum { MN_BENCH_TRAIN_SEQS = 4, MN_BENCH_TRAIN_ANSWER = 4, MN_BENCH_TRAIN_WORKS = 4 };
 
 typedef enum mn_bench_kind {
     MN_BENCH_PREFILL,
@@ -21,7 +24,7 @@ typedef enum mn_bench_kind {
 } mn_bench_kind;
 
 typedef struct mn_bench_options {
-    const char *shape, *model;
+    const char *shape, *model, *reference;
     mn_option_list what; /* mn_bench_kind */
     int compute;         /* mn_compute */
     int64_t repeat, max_seconds, tokens, context, steps, claims, seed;
@@ -66,6 +69,12 @@ typedef struct mn_bench_linear {
     double flop_peak;
 } mn_bench_linear;
 
+/* What another program says of its own speed, in tokens per second. */
+typedef struct mn_bench_reference {
+    char version[64];
+    double train, templates, forward;
+} mn_bench_reference;
+
 typedef struct mn_bench {
     const mn_bench_options *options;
     mn_compute compute;
@@ -83,6 +92,9 @@ typedef struct mn_bench {
     mn_bench_agreement rounding;                /* bf16 against fp32 */
     mn_bench_agreement fanout;                  /* the base among variants against the base alone */
     size_t fanout_work; /* works[fanout_work] is one, the next all variants */
+    bool has_train, has_reference;
+    size_t train_work; /* the first of MN_BENCH_TRAIN_WORKS */
+    mn_bench_reference reference;
     mn_bench_linear *linear;
     size_t linear_count;
 } mn_bench;
@@ -144,6 +156,14 @@ int64_t mn_bench_whole_batch(int64_t claims);      /* whole prompts per pass */
 extern const int32_t mn_bench_letters[MN_BENCH_LETTERS];
 mn_bench_agreement mn_bench_compare(const mn_bench_answers *a, const mn_bench_answers *b,
                                     int64_t claims);
+
+int64_t mn_bench_train_length(const mn_bench_options *options); /* tokens of a sequence */
+
+/* ---- bench_reference.c ---- */
+
+/* b->reference = what `--reference` prints when it gets the sizes of the training step as options:
+ * {"epoch1": tokens/s, "template": tokens/s, "forward": tokens/s, "version": "name and version"}. */
+mn_status mn_bench_refer(mn_bench *b, const mn_memory *memory);
 
 /* ---- bench_report.c, bench_json.c ---- */
 

@@ -52,6 +52,14 @@ mn_spread mn_bench_fanout_ratio(const mn_bench *b) {
     return spread_of(ratio, (size_t)one->runs);
 }
 
+mn_comparison mn_bench_against_reference(const mn_bench *b, size_t index) {
+    const bool whole = index < MN_BENCH_TRAIN_WORKS / 2;
+    mn_comparison c = {.rate = mn_bench_figures_of(b, &b->works[b->train_work + index]).rate.median,
+                       .reference = whole ? b->reference.train : b->reference.templates};
+    c.ratio = c.rate / c.reference;
+    return c;
+}
+
 mn_linear_figures mn_linear_figures_of(const mn_bench_linear *l) {
     double seconds[MN_BENCH_REPEATS], share[MN_BENCH_REPEATS], reads[MN_BENCH_REPEATS];
     const size_t n = (size_t)l->runs;

@@ -29,6 +29,14 @@ extern const char *const mn_peak_units[MN_PEAKS]; /* of a rate / 1e9 */
 mn_spread mn_bench_readings_spread(const mn_bench_readings *readings); /* sorts them */
 mn_bench_figures mn_bench_figures_of(const mn_bench *b, const mn_bench_work *work);
 mn_spread mn_bench_fanout_ratio(const mn_bench *b); /* time of all variants over that of one */
+
+/* Training work `index` (of MN_BENCH_TRAIN_WORKS) beside the reference's same kind of step, which
+ * knows no hidden states to begin with. */
+typedef struct mn_comparison {
+    double rate, reference, ratio; /* tokens per second, medians */
+} mn_comparison;
+mn_comparison mn_bench_against_reference(const mn_bench *b, size_t index);
+
 mn_linear_figures mn_linear_figures_of(const mn_bench_linear *linear);
 
 void mn_processor_name(char *out, size_t size); /* or "unknown processor" */

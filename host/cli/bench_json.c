@@ -102,6 +102,21 @@ static mn_status put_linear(mn_buf *out, const mn_bench *b) {
     return mn_buf_puts(out, "]");
 }
 
+static mn_status put_reference(mn_buf *out, const mn_bench *b) {
+    const mn_bench_reference *r = &b->reference;
+    MN_TRY(mn_field_object(out, "reference"));
+    MN_TRY(mn_field_text(out, "command", b->options->reference));
+    MN_TRY(mn_field_text(out, "version", r->version));
+    MN_TRY(mn_field_number(out, "train", r->train));
+    MN_TRY(mn_field_number(out, "template", r->templates));
+    MN_TRY(mn_field_number(out, "forward", r->forward));
+    MN_TRY(mn_field_object(out, "times_as_fast"));
+    for (size_t i = 0; i < MN_BENCH_TRAIN_WORKS; i++)
+        MN_TRY(mn_field_number(out, b->works[b->train_work + i].name,
+                               mn_bench_against_reference(b, i).ratio));
+    return mn_buf_puts(out, "}}");
+}
+
 mn_status mn_bench_json(mn_buf *out, const mn_bench *b) {
     MN_TRY(mn_buf_puts(out, "{"));
     MN_TRY(mn_field_text(out, "mneme", MNEME_VERSION));
@@ -127,6 +142,7 @@ mn_status mn_bench_json(mn_buf *out, const mn_bench *b) {
         MN_TRY(mn_field_number(out, "variants", MN_BENCH_VARIANTS));
         MN_TRY(mn_buf_puts(out, "}"));
     }
+    if (b->has_reference) MN_TRY(put_reference(out, b));
     if (b->linear_count > 0) MN_TRY(put_linear(out, b));
     return mn_record_end(out);
 }

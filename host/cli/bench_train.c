@@ -1,190 +1,228 @@
-/* bench_train.c - one training step of memories at 70 to 80 % of the depth, as mneme train takes it: four
- * samples, in the first epoch with the frozen trunk, later with what it gave kept; loss on every token,
- * or on the last few of a sample as in a template. */
+/* bench_train.c - whole training steps of memories at 70 to 80 % of the depth: forward, loss,
+ * backward, clipping norm, AdamW. With a loss on every token, and as template training has it on the
+ * last tokens of each sequence only; each from the ids, as in epoch 1, and from the kept hidden states
+ * of the frozen trunk, as from epoch 2 on. */
 #include "cli/bench.h"
 
 #include "mneme/rng.h"
 #include "mneme/signals.h"
 #include "mneme/tape.h"
-#include "train/params.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum { SAMPLES = 4, LENGTH = 256, QUICK_LENGTH = 32, ANSWER = 3 }; /* " (a)" has about 3 tokens */
+enum { SEQS = MN_BENCH_TRAIN_SEQS, ANSWER = MN_BENCH_TRAIN_ANSWER };
+enum { GRADIENT, MEAN, SQUARE, STATES };
 
-typedef struct trained {
+typedef struct lesson {
     mn_bench *b;
-    mn_memory *memory;
+    mn_memory *memory, *states[STATES];
     mn_tape *tape;
-    train_params params;
-    mn_train_options options;
-    int64_t length, step;
-    int64_t lengths[SAMPLES];
+    int64_t length, steps; /* tokens of a sequence; steps of AdamW so far */
+    int64_t lengths[SEQS];
     int32_t *ids, *outputs, *targets;
-    float *hidden; /* (tokens, dim) */
+    float *hidden; /* (tokens, C) of the batch, by the last run from the ids */
     mn_train_batch batch;
-} trained;
+    bool from_ids;
+} lesson;
 
-static mn_status open_arrays(trained *t) {
-    const int64_t tokens = SAMPLES * t->length, vocab = t->b->model->config.vocab;
-    t->ids = calloc((size_t)tokens, sizeof *t->ids);
-    t->outputs = calloc((size_t)tokens, sizeof *t->outputs);
-    t->targets = calloc((size_t)tokens, sizeof *t->targets);
-    t->hidden = calloc((size_t)(tokens * t->b->model->config.dim), sizeof *t->hidden);
-    MN_CHECK(t->ids && t->outputs && t->targets && t->hidden, MN_ERR_MEMORY,
-             "no memory for %lld tokens", (long long)tokens);
-    for (int64_t i = 0; i < SAMPLES; i++) t->lengths[i] = t->length;
-    for (int64_t i = 0; i < tokens; i++) {
-        t->ids[i] = (int32_t)mn_rng_below((uint64_t)t->b->options->seed, 3, (uint64_t)i, vocab);
-        t->targets[i] = (int32_t)mn_rng_below((uint64_t)t->b->options->seed, 4, (uint64_t)i, vocab);
-    }
-    t->batch = (mn_train_batch){.ids = t->ids,
-                                .tokens = tokens,
-                                .lengths = t->lengths,
-                                .seq_count = SAMPLES,
-                                .outputs = t->outputs,
-                                .targets = t->targets};
+int64_t mn_bench_train_length(const mn_bench_options *o) { return o->quick ? 16 : 256; }
+
+/* ---- the pieces ---- */
+
+static mn_status open_memory(lesson *l) {
+    const uint64_t seed = (uint64_t)l->b->options->seed;
+    const mn_memory_options options = {.from = 0.7, .to = 0.8, .gate = 1, .seed = seed};
+    MN_TRY(mn_memory_create(&l->memory, l->b->model, &options));
+    for (int i = 0; i < STATES; i++) MN_TRY(mn_memory_like(&l->states[i], l->memory));
     return MN_OK;
 }
 
-/* Targets behind the last `each` tokens of every sample. */
-static void ask(trained *t, int64_t each) {
-    t->batch.output_count = 0;
-    for (int64_t s = 0; s < SAMPLES; s++)
-        for (int64_t i = t->length - each; i < t->length; i++)
-            t->outputs[t->batch.output_count++] = (int32_t)(s * t->length + i);
-}
-
-static mn_status open_work(trained *t) {
-    mn_model *model = t->b->model;
+static mn_status open_tape(lesson *l) {
+    const mn_tape_options options = {
+        .max_tokens = SEQS * l->length, .max_seqs = SEQS, .compute = l->b->compute};
     int64_t bytes = 0;
-    const mn_memory_options memory = {
-        .from = 0.7, .to = 0.8, .gate = 1, .seed = (uint64_t)t->b->options->seed};
-    const mn_tape_options limits = {
-        .max_tokens = SAMPLES * t->length, .max_seqs = SAMPLES, .compute = t->b->compute};
-    MN_CHECK(t->length <= model->config.max_positions, MN_ERR_USAGE,
-             "%s: samples of %lld tokens, at most %lld", model->path, (long long)t->length,
-             (long long)model->config.max_positions);
-    mn_train_defaults(&t->options);
-    MN_TRY(mn_memory_create(&t->memory, model, &memory));
-    MN_TRY(mn_tape_plan(&bytes, model, t->memory, &limits));
-    MN_TRY(mn_bench_want_memory((double)bytes, "a training step"));
-    MN_TRY(mn_params_open(&t->params, model, t->memory, &t->options));
-    return mn_tape_open(&t->tape, model, t->memory, t->params.memory_state[0], NULL, &limits);
+    MN_TRY(mn_tape_plan(&bytes, l->b->model, l->memory, &options));
+    MN_TRY(mn_bench_want_memory((double)bytes, "training"));
+    return mn_tape_open(&l->tape, l->b->model, l->memory, l->states[GRADIENT], NULL, &options);
 }
 
-static void trained_close(trained *t) {
-    mn_tape_close(&t->tape);
-    mn_params_close(&t->params);
-    mn_memory_close(&t->memory);
-    free(t->hidden);
-    free(t->targets);
-    free(t->outputs);
-    free(t->ids);
+static mn_status open_texts(lesson *l) {
+    const mn_model_config *c = &l->b->model->config;
+    const int64_t tokens = SEQS * l->length;
+    l->ids = calloc((size_t)tokens, sizeof *l->ids);
+    l->outputs = calloc((size_t)tokens, sizeof *l->outputs);
+    l->targets = calloc((size_t)tokens, sizeof *l->targets);
+    l->hidden = calloc((size_t)(tokens * c->dim), sizeof *l->hidden);
+    MN_CHECK(l->ids && l->outputs && l->targets && l->hidden, MN_ERR_MEMORY,
+             "no memory for texts of %lld tokens", (long long)tokens);
+    for (int64_t i = 0; i < tokens; i++)
+        l->ids[i] = (int32_t)mn_rng_below((uint64_t)l->b->options->seed, 3, (uint64_t)i, c->vocab);
+    for (int i = 0; i < SEQS; i++) l->lengths[i] = l->length;
+    l->batch = (mn_train_batch){.ids = l->ids,
+                                .tokens = tokens,
+                                .lengths = l->lengths,
+                                .seq_count = SEQS,
+                                .outputs = l->outputs,
+                                .targets = l->targets};
+    return MN_OK;
 }
 
-/* ---- work ---- */
-
-static mn_status kept_run(void *context) {
-    trained *t = context;
-    double loss = 0, norm = 0;
-    MN_CHECK(!mn_stop_requested(), MN_STOPPED, "stopped on request");
-    MN_TRY(mn_params_clear(&t->params));
-    MN_TRY(mn_tape_step(t->tape, &t->batch, t->hidden, 1 / (float)t->batch.output_count, &loss));
-    MN_TRY(mn_params_norm(&norm, &t->params));
-    return mn_params_step(&t->params, &t->options, ++t->step, 1e-3, 1);
-}
-
-static mn_status first_run(void *context) {
-    trained *t = context;
-    const int64_t dim = t->b->model->config.dim;
-    for (int64_t s = 0; s < SAMPLES; s++) {
-        const mn_train_batch one = {.ids = t->ids + s * t->length,
-                                    .tokens = t->length,
-                                    .lengths = &t->length,
-                                    .seq_count = 1};
-        MN_TRY(mn_tape_trunk(t->tape, &one, t->hidden + s * t->length * dim));
+/* A loss behind the last `count` tokens of each sequence. What follows a text's last token is as
+ * random as the text: the next text's first will do. */
+static void aim(lesson *l, int64_t count) {
+    mn_train_batch *t = &l->batch;
+    t->output_count = 0;
+    for (int64_t i = 0; i < t->tokens; i++) {
+        if (i % l->length < l->length - count) continue;
+        l->targets[t->output_count] = l->ids[(i + 1) % t->tokens];
+        l->outputs[t->output_count++] = (int32_t)i;
     }
-    return kept_run(t);
+}
+
+static void lesson_close(lesson *l) {
+    mn_tape_close(&l->tape);
+    for (int i = 0; i < STATES; i++) mn_memory_close(&l->states[i]);
+    mn_memory_close(&l->memory);
+    free(l->hidden);
+    free(l->targets);
+    free(l->outputs);
+    free(l->ids);
+}
+
+/* ---- one step ---- */
+
+/* Settings of the experiment; only matrices decay. */
+static mn_status update(lesson *l) {
+    const double beta1 = 0.9, beta2 = 0.999, max_norm = 10, step = (double)++l->steps;
+    mn_device *dev = l->b->device;
+    double squares = 0;
+    mn_memory_param grad, value, mean, square;
+    for (int64_t i = 0; i < l->memory->count * MN_MEMORY_PARAMS; i++) {
+        mn_memory_param_at(&grad, l->states[GRADIENT], i);
+        MN_TRY(mn_square_sum(dev, &squares, grad.tensor));
+    }
+    const double norm = sqrt(squares);
+    mn_adamw a = {.lr = 1e-3f,
+                  .beta1 = (float)beta1,
+                  .beta2 = (float)beta2,
+                  .eps = 1e-8f,
+                  .correction1 = (float)(1 - pow(beta1, step)),
+                  .correction2 = (float)(1 - pow(beta2, step)),
+                  .grad_scale = norm > max_norm ? (float)(max_norm / norm) : 1};
+    for (int64_t i = 0; i < l->memory->count * MN_MEMORY_PARAMS; i++) {
+        mn_memory_param_at(&value, l->memory, i);
+        mn_memory_param_at(&grad, l->states[GRADIENT], i);
+        mn_memory_param_at(&mean, l->states[MEAN], i);
+        mn_memory_param_at(&square, l->states[SQUARE], i);
+        a.decay = value.group == MN_PARAM_WEIGHT ? 0.05f : 0;
+        MN_TRY(mn_adamw_step(dev, value.tensor, mean.tensor, square.tensor, grad.tensor, &a));
+        MN_TRY(mn_zero(dev, grad.tensor));
+    }
+    return MN_OK;
+}
+
+/* Epoch 1 keeps the hidden states that later epochs read. */
+static mn_status run(void *context) {
+    lesson *l = context;
+    double loss = 0;
+    MN_CHECK(!mn_stop_requested(), MN_STOPPED, "stopped on request");
+    if (l->from_ids) MN_TRY(mn_tape_trunk(l->tape, &l->batch, l->hidden));
+    MN_TRY(mn_tape_step(l->tape, &l->batch, l->hidden, 1.0f / (float)l->batch.output_count, &loss));
+    return update(l);
 }
 
 /* ---- what it must cost ---- */
 
-/* A pass over `layers` blocks, with or without the output matrix. */
-static void add_blocks(mn_bench_work *w, const trained *t, int64_t layers, bool outputs) {
-    mn_attn_seq seqs[SAMPLES];
-    mn_model part = *t->b->model;
-    mn_batch batch = {.seqs = seqs, .seq_count = SAMPLES, .tokens = t->batch.tokens};
-    memset(seqs, 0, sizeof seqs);
-    for (int s = 0; s < SAMPLES; s++) seqs[s].q_len = seqs[s].own_len = (int32_t)t->length;
-    part.config.layers = layers;
-    if (outputs) batch.output_count = t->batch.output_count;
-    w->flops += mn_bench_flops(&part.config, &batch);
-    w->bytes += mn_bench_bytes(&part, &batch);
+/* Matrix elements of a block: those for keys and values, and all others. */
+typedef struct elements {
+    double kv, rest;
+} elements;
+
+static elements block_elements(const mn_model_config *c) {
+    const double dim = (double)c->dim, heads = (double)(c->heads * c->head_dim);
+    const double mlp = (c->arch == MN_NEOX ? 2 : 3) * dim * (double)c->ffn_dim;
+    return (elements){.kv = 2 * dim * (double)(c->kv_heads * c->head_dim),
+                      .rest = 2 * dim * heads + mlp};
 }
 
-/* Operations of one pass that the last block does not need where only some tokens have a target: keys and
- * values are wanted of all, the rest of those with a target alone. */
-static double spared(const trained *t) {
-    mn_model_config c = t->b->model->config;
-    const mn_attn_seq seq = {.q_len = 0};
-    const mn_batch one = {.seqs = &seq, .seq_count = 1, .tokens = 1};
-    c.layers = 1;
-    const double keys = 2 * 2 * (double)(c.kv_heads * c.head_dim * c.dim);
-    return (mn_bench_flops(&c, &one) - keys) * (double)(t->batch.tokens - t->batch.output_count);
+/* Counted, two operations for a multiplication and its addition:
+ * - forward, from block `from` on: the blocks' matrices for every token, two products for every pair
+ *   of a query and a key that it sees. In the last block only rows with targets need more than keys
+ *   and values;
+ * - backward, above the lowest memory: the same matrices once more, as frozen weights have no
+ *   gradients, and four products for a pair (dv, dp, dq, dk);
+ * - memories: both matrices forward and their gradients; down's input gradient, and up's unless the
+ *   memory is the lowest;
+ * - the output matrix forward and backward, for rows with targets.
+ * Not counted: norms, activations, softmax, what backward computes again (attention's scores), the
+ * optimizer. Bytes are those of the weights, once in each direction. */
+static void add_cost(mn_bench_work *w, const lesson *l, int64_t from) {
+    const mn_model *m = l->b->model;
+    const mn_model_config *c = &m->config;
+    const int64_t first = mn_tape_first(l->tape);
+    const elements e = block_elements(c);
+    const double tokens = (double)l->batch.tokens, outputs = (double)l->batch.output_count;
+    const double size = (double)mn_dtype_size(mn_bench_dtype(m));
+    const double head = (double)c->vocab * (double)c->dim;
+    double pairs = 0, output_pairs = 0;
+    for (int64_t i = 0; i < l->batch.tokens; i++) pairs += (double)(i % l->length + 1);
+    for (int64_t i = 0; i < l->batch.output_count; i++)
+        output_pairs += (double)(l->outputs[i] % l->length + 1);
+    for (int64_t i = from; i < c->layers; i++) {
+        const bool last = i == c->layers - 1;
+        const double rows = last ? outputs : tokens;
+        const double product = (double)(2 * c->heads * c->head_dim) * (last ? output_pairs : pairs);
+        const double matrices = 2 * (e.kv * tokens + e.rest * rows);
+        w->flops += matrices + 2 * product + (i > first ? matrices + 4 * product : 0);
+        w->bytes += (i > first ? 2 : 1) * (e.kv + e.rest) * size;
+    }
+    for (int64_t i = 0; i < l->memory->count; i++) {
+        const int64_t block = l->memory->layers[i].block;
+        const double rows = block == c->layers - 1 ? outputs : tokens;
+        const double matrix = 2 * rows * (double)(l->memory->hidden * l->memory->dim);
+        w->flops += (block > first ? 6 : 5) * matrix;
+    }
+    w->flops += 4 * head * outputs;
+    w->bytes += 2 * head * size + 2 * (double)mn_memory_parameters(l->memory) * sizeof(float);
 }
 
-/* Forward, and two products of that size for gradients. */
-static double memory_flops(const trained *t) {
-    const mn_memory *m = t->memory;
-    double rows = 0;
-    for (int64_t i = 0; i < m->count; i++)
-        rows += (double)(m->layers[i].block == t->b->model->config.layers - 1
-                             ? t->batch.output_count
-                             : t->batch.tokens);
-    return 3 * 4 * rows * (double)(m->hidden * m->dim);
-}
+/* ---- the works ---- */
 
-/* Forward through the trunk (`first`) and the top, back down to the block behind which the lowest memory
- * stands. */
-static void describe(mn_bench_work *w, const trained *t, const char *name, const char *title,
-                     bool first) {
-    const int64_t layers = t->b->model->config.layers, lowest = t->memory->layers[0].block;
+static mn_status time_work(lesson *l, const char *name, const char *what, bool from_ids) {
+    mn_bench *b = l->b;
+    mn_bench_work *w = &b->works[b->work_count];
     *w = (mn_bench_work){.name = name,
                          .unit = "tokens/s",
-                         .units = (double)t->batch.tokens,
-                         .limit = mn_bench_flop_peak(t->b)};
-    snprintf(w->title, sizeof w->title, "train %d x %lld, %s", SAMPLES, (long long)t->length,
-             title);
-    if (first) add_blocks(w, t, lowest, false);
-    add_blocks(w, t, layers - lowest, true);
-    add_blocks(w, t, layers - lowest - 1, true);
-    w->flops += memory_flops(t) - spared(t) * (lowest < layers - 1 ? 2 : 1);
-    w->bytes += 2 * (double)mn_memory_parameters(t->memory) * (double)sizeof(float);
+                         .units = (double)l->batch.tokens,
+                         .limit = mn_bench_flop_peak(b)};
+    snprintf(w->title, sizeof w->title, "%s %d x %lld, %s", what, SEQS, (long long)l->length,
+             from_ids ? "epoch 1" : "from epoch 2");
+    l->from_ids = from_ids;
+    add_cost(w, l, from_ids ? 0 : mn_tape_first(l->tape) + 1);
+    MN_TRY(mn_bench_time(b, w, run, run, l));
+    b->work_count++;
+    return MN_OK;
 }
 
 mn_status mn_bench_train(mn_bench *b) {
-    static const struct {
-        const char *name, *title;
-        bool answer, first;
-    } works[] = {{"train_first", "first epoch", false, true},
-                 {"train_kept", "trunk kept", false, false},
-                 {"train_answer_first", "answers, first epoch", true, true},
-                 {"train_answer_kept", "answers, trunk kept", true, false}};
-    trained t = {.b = b, .length = b->options->quick ? QUICK_LENGTH : LENGTH};
+    lesson l = {.b = b, .length = mn_bench_train_length(b->options)};
     mn_status st = MN_OK;
-    MN_GOTO(open_arrays(&t));
-    MN_GOTO(open_work(&t));
-    for (size_t i = 0; i < sizeof works / sizeof *works; i++) {
-        mn_bench_work *w = &b->works[b->work_count];
-        ask(&t, works[i].answer ? ANSWER : t.length);
-        describe(w, &t, works[i].name, works[i].title, works[i].first);
-        MN_GOTO(mn_bench_time(b, w, first_run, works[i].first ? first_run : kept_run, &t));
-        b->work_count++;
-    }
+    MN_GOTO(open_memory(&l));
+    MN_GOTO(open_tape(&l));
+    MN_GOTO(open_texts(&l));
+    b->train_work = b->work_count;
+    aim(&l, l.length);
+    MN_GOTO(time_work(&l, "train", "training", true));
+    MN_GOTO(time_work(&l, "train_cached", "training", false));
+    /* In the middle, so that whatever else the machine does meets both. */
+    if (b->options->reference) MN_GOTO(mn_bench_refer(b, l.memory));
+    aim(&l, ANSWER);
+    MN_GOTO(time_work(&l, "template", "templates", true));
+    MN_GOTO(time_work(&l, "template_cached", "templates", false));
+    b->has_train = true;
 done:
-    trained_close(&t);
+    lesson_close(&l);
     return st;
 }

@@ -46,19 +46,49 @@ for part in '3 claims, the base alone' '3 claims, 4 variants' '4 variants (base 
     has "$out" "$part"
 done
 
-# A training step: 4 x 32 tokens, of which a block takes 98,816 operations each and 4 x 64 for each of the
-# 2,112 pairs; an output 20,480 forward and as much back. The memory stands behind the last block: 12 x
-# 128 x 64 operations for a token, and no block lies above it. Of 3 answer tokens a sample, the last block
-# needs 12 outputs and the keys and values (2 x 8,192) of all.
+# Training steps: 4 texts of 16 tokens. A block has 8,192 elements for keys and values, 41,216 others;
+# a text has 136 pairs, its last 4 tokens have 58. The memory stands behind the last block: from epoch 2
+# only it (5 products of 16,384 operations a row: forward, weights, one input) and the output matrix
+# are left, twice 20,480 a target.
 run 0 bench --model "$model" --quick --json --what train
-cost train_first 57393152 # 3 x 128 x 98816 + 3 x 2112 x 256 + 2 x 128 x 20480 + 128 x 98304
-cost train_kept 31014912  # the same without 2 blocks
-cost train_answer_first 31676416
-cost train_answer_kept 5298176 # 128 x 16384 + 12 x 82432 + 2112 x 256 + 2 x 12 x 20480 + 12 x 98304
-run 0 bench --model "$model" --quick --what train --compute bf16
-for part in 'train 4 x 32, first epoch' 'train 4 x 32, trunk kept' 'train 4 x 32, answers, trunk kept'; do
+cost train 27254784 # 3 x (64 x 98,816 + 544 x 256) + 64 x (5 x 16,384 + 40,960)
+cost train_cached 7864320
+cost template 17319936 # the last block: 64 x 16,384 + 16 x 82,432 + 232 x 256; 16 targets
+cost template_cached 1966080
+! grep -q reference "$out" || fail "no reference was asked for: $(cat "$out")"
+# Above the memory backward doubles the matrices and takes four products a pair: pythia-70m has one
+# such block of 3,145,728 elements. Its memory stands behind block 4 of 6.
+run 0 bench --shape pythia-70m --quick --json --what train --compute bf16
+cost train 9462874112 # 64 x 7 x 6,291,456 + 544 x (6 x 2,048 + 4,096) + 64 x (5 x 131,072 + 4 x 25,755,648)
+has "$out" '"compute": "bf16"'
+has "$out" '"peak": "bf16"'
+
+# A reference gets the sizes as options; its figures stand beside mneme's.
+cat >"$work/reference" <<'END'
+echo "$*" >"$0.options"
+echo '{"epoch1": 0.5, "template": 0.25, "forward": 4, "version": "Other 1.2"}'
+END
+run 0 bench --model "$model" --quick --json --what train --seed 7 --reference "sh $work/reference"
+has "$out" '"version": "Other 1.2", "train": 0.5, "template": 0.25, "forward": 4, "times_as_fast": {"train": '
+# Twice the tokens per second of the first work, four times those of the last.
+awk '{ rate = ratio = $0
+    sub(/.*"template_cached": {"median": /, "", rate); sub(/.*"template_cached": /, "", ratio)
+    exit !(rate > 0 && (ratio - 4 * rate) ^ 2 < (1e-6 * ratio) ^ 2) }' "$out" || fail "$(cat "$out")"
+has "$work/reference.options" '--arch Llama --compute f32 --layers 3 --dim 64 --heads 4 --ffn_dim 172 --vocab 160 --rotary_dims 16 --parallel_residual 0 --sequences 4 --length 16 --answer 4 --memory_hidden 128 --threads '
+has "$work/reference.options" ' --repeat 1 --seed 7 --memory_blocks 2'
+run 0 bench --model "$model" --quick --what train --reference "sh $work/reference"
+for part in 'training 4 x 16, epoch 1' 'templates 4 x 16, from epoch 2' 'times as fast' \
+    'The reference is Other 1.2, '; do
     has "$out" "$part"
 done
+echo 'echo "{\"epoch1\": 0}"' >"$work/reference"
+run 1 bench --model "$model" --quick --what train --reference "sh $work/reference"
+has "$err" "output of reference sh $work/reference: epoch1 is 0 tokens per second"
+echo 'exit 3' >"$work/reference"
+run 1 bench --model "$model" --quick --what train --reference "sh $work/reference"
+has "$err" "reference sh $work/reference ended with status 3"
+refused 2 "mneme bench: --reference is compared with --what train" \
+    bench --model "$model" --quick --reference true
 
 # The same for people; sizes that are given win over --quick, threads and instruction sets work.
 run 0 bench --model "$model" --quick --tokens 40 --what prefill,decode --threads 1
