@@ -57,8 +57,8 @@ typedef struct fixture {
 
 static mn_status begin(fixture *f) {
     memset(f, 0xA5, sizeof *f); /* a value that is not set shows */
-    const mn_option_group groups[] = {{sample_rows, SAMPLE_ROWS, &f->values},
-                                      {shared_rows, 1, &f->common}};
+    const mn_option_group groups[] = {{sample_rows, SAMPLE_ROWS, &f->values, NULL},
+                                      {shared_rows, 1, &f->common, NULL}};
     return mn_options_open(&f->options, groups, 2);
 }
 

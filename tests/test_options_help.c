@@ -13,6 +13,9 @@ typedef struct sample {
     bool fast, safe;
     int mode;
     mn_option_list shots, modes;
+    struct {
+        mn_option_reals location;
+    } memory;
 } sample;
 
 static const char *const modes[] = {"generate", "choice", NULL};
@@ -32,6 +35,7 @@ static const mn_option rows[] = {
     MN_OPT_F64(sample, rate, "0.001", 0, 1, "step size"),
     MN_OPT_F64(sample, scale, "1", 0.5, DBL_MAX, "of the output"),
     MN_OPT_F64(sample, any, mn_required, -DBL_MAX, DBL_MAX, "any number"),
+    MN_OPT_F64_LIST(sample, memory.location, "0.7,0.8", 0, 1, "where they stand"),
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
@@ -59,7 +63,9 @@ static void help_rows(void **state) {
         "  --offset N                where to begin [an integer; default 0]\n"
         "  --rate X                  step size [a number from 0 to 1; default 0.001]\n"
         "  --scale X                 of the output [a number of at least 0.5; default 1]\n"
-        "  --any X                   any number [a number; required]\n");
+        "  --any X                   any number [a number; required]\n"
+        "  --memory.location X,X,..  where they stand [a number from 0 to 1 each; default\n"
+        "                            0.7,0.8]\n");
     mn_buf_clear(&out);
     MN_ASSERT_OK(mn_options_help_required(&out, rows, ROWS));
     assert_string_equal(out.data, "--model DIR --any X ");
@@ -75,9 +81,16 @@ static void wrapping(void **state) {
     MN_ASSERT_OK(mn_wrap(&out, "a b", 4, 2)); /* two columns taken: two blanks to column 4 */
     MN_ASSERT_OK(mn_wrap(&out, "a b", 4, 4)); /* no room for a blank: a line of its own */
     MN_ASSERT_OK(mn_wrap(&out, word, 0, 0));  /* longer than a line: left whole */
+    word[50] = word[60] = word[90] = ',';
+    MN_ASSERT_OK(mn_wrap(&out, word, 20, 20)); /* but broken behind the last comma that fits */
+    word[50] = word[60] = word[90] = 'w';
     assert_string_equal(strtok(out.data, "\n"), "  a b");
     assert_string_equal(strtok(NULL, "\n"), "    a b");
     assert_string_equal(strtok(NULL, "\n"), word);
+    const char *line = strtok(NULL, "\n");
+    assert_int_equal(strlen(line), 20 + 51);
+    assert_int_equal(line[20 + 50], ',');
+    assert_int_equal(strlen(strtok(NULL, "\n")), 20 + 49);
     mn_buf_clear(&out);
     word[76] = '\0';
     MN_ASSERT_OK(mn_buf_printf(&out, "%s", ""));
@@ -100,6 +113,7 @@ static void markdown(void **state) {
         "\n| `shots` | `1,5` | list of integers from 0 to 100 | numbers of demonstrations |\n",
         "\n| `modes` | `generate,choice` | list of generate, choice | ways to score |\n",
         "\n| `any` | required | a number | any number |\n",
+        "\n| `memory.location` | `0.7,0.8` | list of numbers from 0 to 1 | where they stand |\n",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         if (!strstr(out.data, lines[i])) fail_msg("not in the table: %s", lines[i]);
@@ -115,8 +129,10 @@ static void bad_tables(void **state) {
     static const mn_option ours[] = {MN_OPT_PATH(sample, model, "FILE", NULL, ""),
                                      {.name = "set", .type = MN_OPTION_STRING}};
     sample values;
-    const mn_option_group groups[] = {
-        {high, 1, &values}, {odd, 1, &values}, {ours, 2, &values}, {ours, 1, &values}};
+    const mn_option_group groups[] = {{high, 1, &values, NULL},
+                                      {odd, 1, &values, NULL},
+                                      {ours, 2, &values, NULL},
+                                      {ours, 1, &values, NULL}};
     mn_options *options = NULL;
     MN_ASSERT_FAILS(mn_options_open(&options, groups, 1), MN_ERR_USAGE,
                     "the default of --seed: '9' is not an integer from 0 to 8");

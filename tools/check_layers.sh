@@ -21,9 +21,9 @@ io     | core                      | checkpoint
 text   | core                      | tokenizer
 model  | ops comm io               | model session memory tape
 fever  | text                      | fever
-train  | model fever comm          | train
+train  | model fever comm report   | train train_data train_keys
 eval   | model fever comm report   | complete evaluate results stats
-report | core                      | table report
+report | core                      | table report tensorboard
 cli    | train eval report cpu     | mneme
 '
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The main job on what the repository ships: installs what is missing, builds, prepares the sample of
-# FEVER in data/world and evaluates the demo model with 0, 1 and 5 demonstrations. Results: build/demo.
+# The main job on what the repository ships: installs what is missing, builds, and runs the whole
+# experiment of configs/demo.json: prepares the sample of FEVER in data/world, trains the memories,
+# evaluates them and the base, writes the report. Everything is in build/demo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,8 +23,5 @@ fi
 quietly cmake --build build/release --target mneme_program
 
 rm -rf build/demo
-build/release/mneme prepare --claims data/world/dev.jsonl --train_claims data/world/train.jsonl \
-    --wiki data/world/wiki --out build/demo/prepared
-build/release/mneme eval --model data/demo-model --data build/demo/prepared --num_fewshot 0,1,5 \
-    --scoring generate,choice --output_path build/demo
-echo "The weights of data/demo-model are random: results at chance level are what to expect."
+build/release/mneme run configs/demo.json
+echo "demo: the report is build/demo/report/report.html (and report.md beside it)"

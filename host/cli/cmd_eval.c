@@ -1,52 +1,44 @@
 /* cmd_eval.c - mneme eval: the few-shot FEVER table of a model. */
 #include "cli/adapters.h"
 #include "cli/commands.h"
+#include "cli/keys.h"
 #include "cli/loaded.h"
-#include "mneme/evaluate.h"
 #include "mneme/log.h"
 
 #include <stdio.h>
 
-typedef struct eval_options {
-    const char *model, *adapter, *data, *output_path;
-    mn_option_list num_fewshot, scoring;
-    int64_t batch_size, limit, max_gen_toks, bootstrap_iters, seed;
-    int unparsed, compute;
-    bool log_samples, no_share, no_base;
-} eval_options;
-
 static const char *const scorings[] = {"generate", "choice", NULL};
 static const char *const unparsed_rules[] = {"wrong", "class", "nei", "drop", NULL};
 
-static const mn_option rows[] = {
-    MN_OPT_PATH(eval_options, model, "DIR", mn_required, "a Hugging Face model folder"),
+const mn_option mn_eval_rows[MN_EVAL_ROWS] = {
+    MN_OPT_PATH(mn_eval_keys, model, "DIR", mn_required, "a Hugging Face model folder"),
     MN_OPT_STRING(
-        eval_options, adapter, "DIR,DIR..", NULL,
+        mn_eval_keys, adapter, "DIR,DIR..", NULL,
         "adapter folders: each is evaluated beside the model without one, in the same pass"),
-    MN_OPT_FLAG(eval_options, no_base, "false", "only the adapters"),
-    MN_OPT_PATH(eval_options, data, "DIR", mn_required, "a folder that mneme prepare has written"),
-    MN_OPT_I64_LIST(eval_options, num_fewshot, "0,1,2,3,4,5", 0, MN_MAX_SHOTS,
+    MN_OPT_FLAG(mn_eval_keys, no_base, "false", "only the adapters"),
+    MN_OPT_PATH(mn_eval_keys, data, "DIR", mn_required, "a folder that mneme prepare has written"),
+    MN_OPT_I64_LIST(mn_eval_keys, num_fewshot, "0,1,2,3,4,5", 0, MN_MAX_SHOTS,
                     "numbers of demonstrations"),
-    MN_OPT_CHOICE_LIST(eval_options, scoring, "generate,choice", scorings,
+    MN_OPT_CHOICE_LIST(mn_eval_keys, scoring, "generate,choice", scorings,
                        "read the answer off generated text, or take the likeliest candidate"),
-    MN_OPT_I64_AUTO(eval_options, batch_size, "auto", 1, 65536, "prompts per batch"),
-    MN_OPT_I64(eval_options, limit, "0", 0, MN_OPTION_NO_MAX, "rows to evaluate; 0 for all"),
-    MN_OPT_I64(eval_options, max_gen_toks, "8", 1, 256,
+    MN_OPT_I64_AUTO(mn_eval_keys, batch_size, "auto", 1, 65536, "prompts per batch"),
+    MN_OPT_I64(mn_eval_keys, limit, "0", 0, MN_OPTION_NO_MAX, "rows to evaluate; 0 for all"),
+    MN_OPT_I64(mn_eval_keys, max_gen_toks, "8", 1, 256,
                "tokens of a generated answer; it also ends at ')' or a new line"),
-    MN_OPT_CHOICE(eval_options, unparsed, "wrong", unparsed_rules,
+    MN_OPT_CHOICE(mn_eval_keys, unparsed, "wrong", unparsed_rules,
                   "how an answer counts that cannot be read"),
-    MN_OPT_I64(eval_options, bootstrap_iters, "2000", 0, 1000000,
+    MN_OPT_I64(mn_eval_keys, bootstrap_iters, "2000", 0, 1000000,
                "replicates for the intervals; 0 for none"),
-    MN_OPT_I64(eval_options, seed, "1234", 0, MN_OPTION_NO_MAX, "of the bootstrap"),
-    MN_OPT_CHOICE(eval_options, compute, "f32", mn_compute_choices,
+    MN_OPT_I64(mn_eval_keys, seed, "1234", 0, MN_OPTION_NO_MAX, "of the bootstrap"),
+    MN_OPT_CHOICE(mn_eval_keys, compute, "f32", mn_compute_choices,
                   "what inputs of matrix products are rounded to"),
-    MN_OPT_PATH(eval_options, output_path, "PATH", "results",
+    MN_OPT_PATH(mn_eval_keys, output_path, "PATH", "results",
                 "folder (or name ending in .json) for results, samples and the journal"),
-    MN_OPT_FLAG(eval_options, log_samples, "false", "write every prompt and answer as well"),
-    MN_OPT_FLAG(eval_options, no_share, "false", "compute every prompt as a whole, for comparison"),
+    MN_OPT_FLAG(mn_eval_keys, log_samples, "false", "write every prompt and answer as well"),
+    MN_OPT_FLAG(mn_eval_keys, no_share, "false", "compute every prompt as a whole, for comparison"),
 };
 
-static mn_eval_options library_options(const eval_options *o) {
+mn_eval_options mn_eval_library(const mn_eval_keys *o) {
     mn_eval_options e = {.limit = o->limit,
                          .batch_size = o->batch_size,
                          .max_gen_toks = o->max_gen_toks,
@@ -70,8 +62,8 @@ static mn_eval_options library_options(const eval_options *o) {
 }
 
 static mn_status run(const mn_cli *cli, const void *options) {
-    const eval_options *o = options;
-    mn_eval_options settings = library_options(o);
+    const mn_eval_keys *o = options;
+    mn_eval_options settings = mn_eval_library(o);
     mn_status st = MN_OK;
     mn_loaded loaded = {0};
     mn_adapters adapters = {0};
@@ -105,8 +97,8 @@ static const mn_command command = {
         "Adapters are evaluated in the same pass, with an audit of what they change. "
         "Prints the table and writes results and, on request, every sample. Interrupted, the "
         "same command goes on where it stopped.",
-    .rows = rows,
-    .row_count = sizeof rows / sizeof *rows,
+    .rows = mn_eval_rows,
+    .row_count = MN_EVAL_ROWS,
     .examples =
         {"mneme eval --model pythia-410m --data prepared --num_fewshot 0,1,5",
          "mneme eval --model llama-2-7b --data prepared --compute bf16 --limit 200",
@@ -115,6 +107,6 @@ static const mn_command command = {
 };
 
 mn_status mn_cmd_eval(int argc, char **argv) {
-    eval_options options;
+    mn_eval_keys options;
     return mn_command_main(&command, &options, argc, argv);
 }

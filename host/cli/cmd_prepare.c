@@ -1,15 +1,7 @@
 /* cmd_prepare.c - mneme prepare: FEVER's files in, the folder that eval reads out, and a summary of
  * what was chosen and what was left out. */
 #include "cli/commands.h"
-#include "cli/common.h"
-#include "mneme/fever.h"
-
-typedef struct prepare_options {
-    const char *claims, *train_claims, *wiki, *out;
-    int64_t top_pages, seed;
-    int rows, nei, fewshot_labels, page_text;
-    bool skip_bad_lines;
-} prepare_options;
+#include "cli/keys.h"
 
 /* In the order of the enums in fever.h. */
 static const char *const rows_modes[] = {"claim-page", "evidence", NULL};
@@ -17,30 +9,30 @@ static const char *const nei_modes[] = {"drop", "random-page", NULL};
 static const char *const demo_labels[] = {"gold", "document", NULL};
 static const char *const page_texts[] = {"unchanged", "plain", NULL};
 
-static const mn_option rows[] = {
-    MN_OPT_PATH(prepare_options, claims, "FILE", mn_required,
+const mn_option mn_prepare_rows[MN_PREPARE_ROWS] = {
+    MN_OPT_PATH(mn_prepare_keys, claims, "FILE", mn_required,
                 "FEVER claims to evaluate on (paper_dev.jsonl)"),
-    MN_OPT_PATH(prepare_options, train_claims, "FILE", mn_required,
+    MN_OPT_PATH(mn_prepare_keys, train_claims, "FILE", mn_required,
                 "FEVER training claims (train.jsonl), for demonstrations and training"),
     MN_OPT_PATH(
-        prepare_options, wiki, "PATH", mn_required,
+        mn_prepare_keys, wiki, "PATH", mn_required,
         "FEVER's Wikipedia pages: a folder of wiki-*.jsonl, a zip of them, or one jsonl file"),
-    MN_OPT_PATH(prepare_options, out, "DIR", mn_required, "the folder to write"),
-    MN_OPT_I64(prepare_options, top_pages, "100", 1, MN_OPTION_NO_MAX,
+    MN_OPT_PATH(mn_prepare_keys, out, "DIR", mn_required, "the folder to write"),
+    MN_OPT_I64(mn_prepare_keys, top_pages, "100", 1, MN_OPTION_NO_MAX,
                "how many pages to take, those with the most claims first"),
-    MN_OPT_CHOICE(prepare_options, rows, "claim-page", rows_modes,
+    MN_OPT_CHOICE(mn_prepare_keys, rows, "claim-page", rows_modes,
                   "one row for every claim and page, or for every evidence entry as published"),
-    MN_OPT_CHOICE(prepare_options, nei, "drop", nei_modes,
+    MN_OPT_CHOICE(mn_prepare_keys, nei, "drop", nei_modes,
                   "NOT ENOUGH INFO claims name no page: drop them as published, or give each one a "
                   "page by --seed"),
     MN_OPT_CHOICE(
-        prepare_options, fewshot_labels, "gold", demo_labels,
+        mn_prepare_keys, fewshot_labels, "gold", demo_labels,
         "labels of the fixed demonstrations: FEVER's, or those of the experiment's document"),
-    MN_OPT_CHOICE(prepare_options, page_text, "unchanged", page_texts,
+    MN_OPT_CHOICE(mn_prepare_keys, page_text, "unchanged", page_texts,
                   "page text as FEVER has it, or with -LRB- and its like as plain characters"),
-    MN_OPT_I64(prepare_options, seed, "0", 0, MN_OPTION_NO_MAX,
+    MN_OPT_I64(mn_prepare_keys, seed, "0", 0, MN_OPTION_NO_MAX,
                "for the order of demonstrations and for --nei random-page"),
-    MN_OPT_FLAG(prepare_options, skip_bad_lines, "false",
+    MN_OPT_FLAG(mn_prepare_keys, skip_bad_lines, "false",
                 "skip and count lines that cannot be read; otherwise the first one is an error"),
 };
 
@@ -78,7 +70,7 @@ static mn_status add_remarks(mn_buf *out, const mn_prepare_summary *s) {
     return MN_OK;
 }
 
-static mn_status add_summary(mn_buf *out, const mn_prepare_summary *s, const prepare_options *o) {
+static mn_status add_summary(mn_buf *out, const mn_prepare_summary *s, const mn_prepare_keys *o) {
     MN_TRY(mn_buf_printf(out, "claims       %lld to evaluate on, %lld to train on\n",
                          (long long)s->claims, (long long)s->train_claims));
     MN_TRY(mn_buf_printf(out, "pages        N_full %lld, N_top %lld, N_trunc %lld\n",
@@ -104,8 +96,7 @@ static mn_status add_summary(mn_buf *out, const mn_prepare_summary *s, const pre
     return mn_buf_printf(out, "written to   %s\n", o->out);
 }
 
-static mn_status run(const mn_cli *cli, const void *options) {
-    const prepare_options *o = options;
+mn_status mn_prepare_print(const mn_prepare_keys *o, const mn_cli *cli) {
     const mn_prepare_options wanted = {
         .claims = o->claims,
         .train_claims = o->train_claims,
@@ -131,14 +122,18 @@ done:
     return st;
 }
 
+static mn_status run(const mn_cli *cli, const void *options) {
+    return mn_prepare_print(options, cli);
+}
+
 static const mn_command command = {
     .name = "prepare",
     .about =
         "Chooses the pages with the most claims, their evaluation and training rows and their "
         "demonstrations, and writes them to a folder for 'mneme eval'. The same files and options "
         "give the same folder, byte for byte.",
-    .rows = rows,
-    .row_count = sizeof rows / sizeof *rows,
+    .rows = mn_prepare_rows,
+    .row_count = MN_PREPARE_ROWS,
     .examples = {"mneme prepare --claims paper_dev.jsonl --train_claims train.jsonl \\\n"
                  "      --wiki wiki-pages.zip --out fever100",
                  "mneme prepare --claims paper_dev.jsonl --train_claims train.jsonl \\\n"
@@ -147,6 +142,6 @@ static const mn_command command = {
 };
 
 mn_status mn_cmd_prepare(int argc, char **argv) {
-    prepare_options options;
+    mn_prepare_keys options;
     return mn_command_main(&command, &options, argc, argv);
 }

@@ -9,9 +9,11 @@ mn_status mn_cmd_tokenize(int argc, char **argv);
 mn_status mn_cmd_score(int argc, char **argv);
 mn_status mn_cmd_generate(int argc, char **argv);
 mn_status mn_cmd_prepare(int argc, char **argv);
+mn_status mn_cmd_train(int argc, char **argv);
 mn_status mn_cmd_eval(int argc, char **argv);
 mn_status mn_cmd_report(int argc, char **argv);
 mn_status mn_cmd_inspect(int argc, char **argv);
 mn_status mn_cmd_bench(int argc, char **argv);
+mn_status mn_cmd_run(int argc, char **argv);
 
 #endif

@@ -34,9 +34,37 @@ static const mn_option common_rows[] = {
 };
 enum { COMMON_ROWS = sizeof common_rows / sizeof *common_rows };
 
+/* What prints some rows: for the eye or as Markdown. */
+typedef mn_status print_rows(mn_buf *out, const mn_option *rows, size_t count);
+
+/* The rows of a part that are not hidden, behind its title. */
+static mn_status add_part(mn_buf *out, const mn_command_part *part, const char *before,
+                          const char *behind, print_rows *print) {
+    size_t count = 0;
+    mn_option *rows = calloc(part->count, sizeof *rows);
+    MN_CHECK(rows, MN_ERR_MEMORY, "no memory for %zu options", part->count);
+    for (size_t i = 0; i < part->count; i++) {
+        const char *const *hidden = part->hidden;
+        while (hidden && *hidden && strcmp(*hidden, part->rows[i].name) != 0) hidden++;
+        if (!hidden || !*hidden) rows[count++] = part->rows[i];
+    }
+    mn_status st = mn_buf_printf(out, "%s%s%s", before, part->title, behind);
+    if (st == MN_OK) st = print(out, rows, count);
+    free(rows);
+    return st;
+}
+
+static size_t count_parts(const mn_command *command) {
+    size_t count = 0;
+    while (count < MN_COMMAND_PARTS && command->parts[count].rows) count++;
+    return count;
+}
+
 static mn_status help_text(mn_buf *out, const mn_command *command) {
+    const char *operand = command->operand;
     mn_buf usage = {0};
-    mn_status st = mn_options_help_required(&usage, command->rows, command->row_count);
+    mn_status st = mn_buf_printf(&usage, "%s%s", operand ? operand : "", operand ? " " : "");
+    if (st == MN_OK) st = mn_options_help_required(&usage, command->rows, command->row_count);
     if (st == MN_OK) st = mn_buf_puts(&usage, "[options]");
     if (st == MN_OK) st = mn_buf_printf(out, "Usage: mneme %s", command->name);
     if (st == MN_OK) st = mn_wrap(out, usage.data, out->len + 1, out->len);
@@ -46,6 +74,8 @@ static mn_status help_text(mn_buf *out, const mn_command *command) {
     MN_TRY(mn_wrap(out, command->about, 0, 0));
     MN_TRY(mn_buf_puts(out, "\nOptions:\n"));
     MN_TRY(mn_options_help_rows(out, command->rows, command->row_count));
+    for (size_t i = 0; i < count_parts(command); i++)
+        MN_TRY(add_part(out, &command->parts[i], "\n", ":\n", mn_options_help_rows));
     MN_TRY(mn_buf_puts(out, "\nOptions of every command:\n"));
     MN_TRY(mn_options_help_rows(out, common_rows, COMMON_ROWS));
     MN_TRY(mn_options_help_rows(out, mn_builtin_options, MN_BUILTIN_OPTIONS));
@@ -57,18 +87,18 @@ static mn_status help_text(mn_buf *out, const mn_command *command) {
     return MN_OK;
 }
 
+static mn_status help_markdown(mn_buf *out, const mn_command *command) {
+    MN_TRY(mn_buf_printf(out, "## mneme %s\n\n%s\n\n", command->name, command->about));
+    MN_TRY(mn_options_markdown(out, command->rows, command->row_count));
+    for (size_t i = 0; i < count_parts(command); i++)
+        MN_TRY(add_part(out, &command->parts[i], "\n### ", "\n\n", mn_options_markdown));
+    return mn_buf_puts(out, "\n");
+}
+
 static mn_status print_help(const mn_command *command, mn_help form) {
     mn_buf text = {0};
-    mn_status st = MN_OK;
-    if (form == MN_HELP_TEXT) {
-        MN_GOTO(help_text(&text, command));
-    } else {
-        MN_GOTO(mn_buf_printf(&text, "## mneme %s\n\n%s\n\n", command->name, command->about));
-        MN_GOTO(mn_options_markdown(&text, command->rows, command->row_count));
-        MN_GOTO(mn_buf_puts(&text, "\n"));
-    }
-    st = mn_print(&text);
-done:
+    mn_status st = form == MN_HELP_TEXT ? help_text(&text, command) : help_markdown(&text, command);
+    if (st == MN_OK) st = mn_print(&text);
     mn_buf_free(&text);
     return st;
 }
@@ -80,15 +110,37 @@ mn_status mn_common_markdown(mn_buf *out) {
                             "`--set KEY=VALUE`, `--help` and `--version`.\n");
 }
 
+/* Reads the command line; a first argument that is no option becomes --config's. */
+static mn_status parse(mn_options *options, const mn_command *command, int argc, char **argv) {
+    if (!command->operand || argc < 2 || argv[1][0] == '-')
+        return mn_options_parse(options, argc, argv);
+    char config[] = "--config";
+    char **line = calloc((size_t)argc + 2, sizeof *line);
+    MN_CHECK(line, MN_ERR_MEMORY, "no memory for %d arguments", argc);
+    line[0] = argv[0];
+    line[1] = config;
+    for (int i = 1; i < argc; i++) line[i + 1] = argv[i];
+    const mn_status st = mn_options_parse(options, argc + 1, line);
+    free(line);
+    return st;
+}
+
 mn_status mn_command_main(const mn_command *command, void *options, int argc, char **argv) {
     mn_status st = MN_OK;
     mn_buf version = {0};
     mn_cli cli = {0};
     mn_options *parsed = NULL;
-    const mn_option_group groups[] = {{command->rows, command->row_count, options},
-                                      {common_rows, COMMON_ROWS, &cli.common}};
-    MN_GOTO(mn_options_open(&parsed, groups, 2));
-    MN_GOTO(mn_options_parse(parsed, argc, argv));
+    mn_option_group groups[MN_COMMAND_PARTS + 2];
+    size_t count = 0;
+    groups[count++] = (mn_option_group){command->rows, command->row_count, options, NULL};
+    for (size_t i = 0; i < count_parts(command); i++) {
+        const mn_command_part *part = &command->parts[i];
+        char *const values = (char *)options + part->offset;
+        groups[count++] = (mn_option_group){part->rows, part->count, values, part->hidden};
+    }
+    groups[count++] = (mn_option_group){common_rows, COMMON_ROWS, &cli.common, NULL};
+    MN_GOTO(mn_options_open(&parsed, groups, count));
+    MN_GOTO(parse(parsed, command, argc, argv));
     if (mn_options_help(parsed) != MN_HELP_NONE) {
         const mn_help form = mn_options_help(parsed);
         st = form == MN_HELP_VERSION ? mn_version_text(&version) : print_help(command, form);

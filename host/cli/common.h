@@ -36,12 +36,24 @@ typedef struct mn_cli {
     const mn_options *options; /* for mn_options_dump and mn_options_given */
 } mn_cli;
 
+/* A table that commands share. Its struct lies at `offset` of the command's options; hidden rows
+ * have their defaults and are no options of the command. */
+typedef struct mn_command_part {
+    const char *title; /* "Options of 'mneme eval'" */
+    const mn_option *rows;
+    size_t count, offset;
+    const char *const *hidden; /* ended by NULL */
+} mn_command_part;
+enum { MN_COMMAND_PARTS = 3 };
+
 typedef struct mn_command {
     const char *name;
-    const char *about; /* one paragraph, without newlines */
+    const char *operand; /* "CONFIG": the first argument may be a config file; or NULL */
+    const char *about;   /* one paragraph, without newlines */
     const mn_option *rows;
     size_t row_count;
-    const char *examples[3]; /* whole command lines; NULL ends the list */
+    mn_command_part parts[MN_COMMAND_PARTS]; /* up to the first without rows */
+    const char *examples[3];                 /* whole command lines; NULL ends the list */
     mn_status (*run)(const mn_cli *cli, const void *options);
 } mn_command;
 

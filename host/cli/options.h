@@ -7,9 +7,11 @@
  *       MN_OPT_I64_AUTO(eval_options, batch_size, "auto", 1, 4096, "claims per step"),
  *   };
  *
- * A field must have the type that its macro names, or the row does not compile. Values are set in
- * this order: the row's default, every --config file, then the command line (options and --set
- * alike) from left to right; the last one counts. In names '-' and '_' are the same. */
+ * A field must have the type that its macro names, or the row does not compile. A field of a nested
+ * struct has a dotted name, "memory.hidden"; in a config file that is one key or an object:
+ * {"memory": {"hidden": 128}}. Values are set in this order: the row's default, every --config file,
+ * then the command line (options and --set alike) from left to right; the last one counts. In names
+ * '-' and '_' are the same. */
 #ifndef MNEME_CLI_OPTIONS_H
 #define MNEME_CLI_OPTIONS_H
 
@@ -28,6 +30,7 @@ typedef enum mn_option_type {
     MN_OPTION_FLAG,        /* bool */
     MN_OPTION_CHOICE,      /* int or an enum without negative values: index into choices */
     MN_OPTION_I64_LIST,    /* mn_option_list, each item once, in the order given */
+    MN_OPTION_F64_LIST,    /* mn_option_reals, likewise */
     MN_OPTION_CHOICE_LIST, /* mn_option_list of indices into choices */
     MN_OPTION_CONFIG, /* the parser's own: --config, --set, --help and --version have no field */
     MN_OPTION_SET,
@@ -43,6 +46,11 @@ typedef struct mn_option_list {
     size_t count;
 } mn_option_list;
 
+typedef struct mn_option_reals {
+    double items[MN_OPTION_LIST_MAX];
+    size_t count;
+} mn_option_reals;
+
 enum {
     MN_OPTION_AUTO = 1,     /* i64: also takes the word "auto", stored as 0 */
     MN_OPTION_NOT_EMPTY = 2 /* string: "" is refused; for paths */
@@ -57,7 +65,7 @@ typedef struct mn_option {
     size_t offset;        /* of the field in the command's options struct */
     const char *fallback; /* the default as text; NULL: unset string, empty list; mn_required */
     int64_t min, max;     /* i64 and lists of them */
-    double fmin, fmax;    /* f64 */
+    double fmin, fmax;    /* f64 and lists of them */
     const char *const *choices; /* names, ended by NULL */
     const char *value;          /* what the help calls the value: DIR, N */
     const char *meaning;
@@ -109,6 +117,11 @@ typedef struct mn_option {
         .name = #field, .type = MN_OPTION_I64_LIST, .offset = MN_FIELD(T, field, mn_option_list),  \
         .fallback = text, .min = low, .max = high, .value = "N,N,..", .meaning = about             \
     }
+#define MN_OPT_F64_LIST(T, field, text, low, high, about)                                          \
+    {                                                                                              \
+        .name = #field, .type = MN_OPTION_F64_LIST, .offset = MN_FIELD(T, field, mn_option_reals), \
+        .fallback = text, .fmin = low, .fmax = high, .value = "X,X,..", .meaning = about           \
+    }
 #define MN_OPT_CHOICE_LIST(T, field, text, names, about)                                           \
     {                                                                                              \
         .name = #field, .type = MN_OPTION_CHOICE_LIST,                                             \
@@ -116,11 +129,13 @@ typedef struct mn_option {
         .value = "NAME,..", .meaning = about                                                       \
     }
 
-/* A table and the struct that its offsets point into. */
+/* A table and the struct that its offsets point into. Hidden rows only get their defaults: for tables
+ * that several commands share. */
 typedef struct mn_option_group {
     const mn_option *rows;
     size_t count;
     void *values;
+    const char *const *hidden; /* names, ended by NULL; or NULL */
 } mn_option_group;
 
 /* What is known about one command's options: where the values go and where they came from. Owns the

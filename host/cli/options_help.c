@@ -1,5 +1,5 @@
 /* options_help.c - what a table of options says about itself: help pages, Markdown, near misses. */
-#include "cli/options.h"
+#include "cli/options_value.h"
 
 #include <float.h>
 #include <stdint.h>
@@ -21,7 +21,7 @@ const mn_option mn_builtin_options[MN_BUILTIN_OPTIONS] = {
 
 /* " from 0 to 5". A help page says " of at least 1", or nothing, where there is no real limit. */
 static mn_status add_range(mn_buf *out, const mn_option *row, bool page) {
-    if (row->type == MN_OPTION_F64) {
+    if (row->type == MN_OPTION_F64 || row->type == MN_OPTION_F64_LIST) {
         if (row->fmin <= -DBL_MAX && row->fmax >= DBL_MAX) return MN_OK;
         if (row->fmax >= DBL_MAX) return mn_buf_printf(out, " of at least %g", row->fmin);
         return mn_buf_printf(out, " from %g to %g", row->fmin, row->fmax);
@@ -46,7 +46,8 @@ static mn_status expects(mn_buf *out, const mn_option *row, bool page) {
     case MN_OPTION_I64_LIST:
         MN_TRY(mn_buf_puts(out, "an integer"));
         return add_range(out, row, page);
-    case MN_OPTION_F64: MN_TRY(mn_buf_puts(out, "a number")); return add_range(out, row, page);
+    case MN_OPTION_F64:
+    case MN_OPTION_F64_LIST: MN_TRY(mn_buf_puts(out, "a number")); return add_range(out, row, page);
     case MN_OPTION_FLAG: return mn_buf_puts(out, "true or false");
     case MN_OPTION_CHOICE:
     case MN_OPTION_CHOICE_LIST: MN_TRY(mn_buf_puts(out, "one of ")); return add_choices(out, row);
@@ -67,8 +68,7 @@ static mn_status add_facts(mn_buf *out, const mn_option *row) {
     mn_status st = MN_OK;
     if (row->type != MN_OPTION_STRING && row->type != MN_OPTION_FLAG)
         MN_GOTO(expects(&facts, row, true));
-    if (row->type == MN_OPTION_I64_LIST || row->type == MN_OPTION_CHOICE_LIST)
-        MN_GOTO(mn_buf_puts(&facts, " each"));
+    if (mn_option_is_list(row)) MN_GOTO(mn_buf_puts(&facts, " each"));
     if (fallback == mn_required)
         MN_GOTO(mn_buf_printf(&facts, "%srequired", facts.len ? "; " : ""));
     else if (fallback)
@@ -79,6 +79,14 @@ done:
     return st;
 }
 
+/* A word ends at a blank; one that no line holds, behind its last comma that a line holds. */
+static size_t word_length(const char *word, size_t most) {
+    const size_t len = strcspn(word, " ");
+    size_t comma = len > most ? most : 0;
+    while (comma > 0 && word[comma - 1] != ',') comma--;
+    return comma > 0 ? comma : len;
+}
+
 mn_status mn_wrap(mn_buf *out, const char *text, size_t indent, size_t column) {
     if (column > 0 && column + 1 > indent) {
         MN_TRY(mn_buf_puts(out, "\n"));
@@ -87,7 +95,7 @@ mn_status mn_wrap(mn_buf *out, const char *text, size_t indent, size_t column) {
     MN_TRY(mn_buf_printf(out, "%*s", (int)(indent - column), ""));
     column = indent;
     for (const char *word = text; *word;) {
-        const size_t len = strcspn(word, " ");
+        const size_t len = word_length(word, 80 - indent);
         if (column > indent && column + 1 + len > 80) {
             MN_TRY(mn_buf_printf(out, "\n%*s", (int)indent, ""));
             column = indent;
@@ -140,6 +148,9 @@ static mn_status add_kind(mn_buf *out, const mn_option *row) {
     switch (row->type) {
     case MN_OPTION_CHOICE: return add_choices(out, row);
     case MN_OPTION_CHOICE_LIST: MN_TRY(mn_buf_puts(out, "list of ")); return add_choices(out, row);
+    case MN_OPTION_F64_LIST:
+        MN_TRY(mn_buf_puts(out, "list of numbers"));
+        return add_range(out, row, true);
     case MN_OPTION_I64_LIST:
         MN_TRY(mn_buf_puts(out, "list of integers"));
         return add_range(out, row, true);

@@ -19,16 +19,21 @@ enum {
     AHEAD = 12,    /* units: how far the inner loop fetches */
     WIDTH = 128,   /* columns per block of b, at most */
 #if defined(__AVX512F__)
-    TILE = 12, /* 24 sums, 2 vectors and a broadcast in 32 registers */
-    VECTORS = 2,
+    LANES = 16,
+    TILE = 12, /* rows: 24 sums, 2 vectors and a broadcast in 32 registers */
 #elif defined(__AVX2__)
-    TILE = 4, /* a vector is two registers of 16 */
-    VECTORS = 1,
+    LANES = 8,
+    TILE = 4, /* 8 sums, 2 vectors and a broadcast in 16 registers */
 #else
-    TILE = 2,
-    VECTORS = 1,
+    LANES = 4,
+    TILE = 4,
 #endif
 };
+
+/* One register: vec.h's vectors are several where registers are narrower, and their arrays then stay
+ * in memory. */
+typedef float reg __attribute__((vector_size(LANES * 4)));
+typedef float reg_any __attribute__((vector_size(LANES * 4), aligned(1), may_alias));
 
 /* Where a row panel's sums go. */
 typedef struct target {
@@ -37,10 +42,10 @@ typedef struct target {
     bool add;
 } target;
 
-V_INLINE vf multiply_add(vf sum, vf a, vf b, const bool pairs) {
+V_INLINE reg multiply_add(reg sum, float a, reg b, const bool pairs) {
 #if defined(__AVX512F__)
     if (pairs) {
-        __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+        __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(v_set(a)), "v"(b));
         return sum;
     }
 #endif
@@ -49,53 +54,53 @@ V_INLINE vf multiply_add(vf sum, vf a, vf b, const bool pairs) {
 }
 
 /* y = or += sums of one vector, of which the first `n` exist. */
-V_INLINE void put(float *y, vf sum, bool add, int64_t n) {
-    if (n >= VL) v_store(y, add ? sum + v_load(y) : sum);
-    else if (n > 0) v_store_n(y, add ? sum + v_load_n(y, n) : sum, n);
+V_INLINE void put(float *y, reg sum, bool add, int64_t n) {
+    if (n >= LANES) {
+        *(reg_any *)y = add ? sum + *(const reg_any *)y : sum;
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) y[i] = add ? sum[i] + y[i] : sum[i];
 }
 
-/* `rows` of a panel of a (units of row length `width`) times `vectors` of a panel of b. */
+/* `rows` of a panel of a (units of row length `width`) times two vectors of a panel of b. */
 V_TILE void tile(const target *t, const float *a, int64_t width, const float *b, int64_t depth,
-                 int64_t row, int64_t col, const int rows, const int vectors, const bool pairs) {
-    vf sum[TILE * VECTORS];
+                 int64_t row, int64_t col, const int rows, const bool pairs) {
+    reg sum[2 * TILE];
     const int64_t ldy = t->ldy, left = t->cols - col; /* copies: stores to y cannot change them */
+    const int64_t n = t->rows - row < rows ? t->rows - row : rows;
     const bool add = t->add;
     float *y = t->y + row * ldy + col;
 #pragma GCC unroll 24
-    for (int i = 0; i < rows * vectors; i++) sum[i] = v_set(0);
-    for (int i = 0; i < rows && row + i < t->rows; i++)
-        for (int v = 0; v < vectors; v++) __builtin_prefetch(y + i * ldy + v * VL, 1);
+    for (int i = 0; i < 2 * rows; i++) sum[i] = (reg){0};
+    for (int i = 0; i < n; i++)
+        for (int v = 0; v < 2; v++) __builtin_prefetch(y + i * ldy + v * LANES, 1);
     for (int64_t d = 0; d < depth; d++) {
-        vf bv[VECTORS];
-        for (int v = 0; v < vectors; v++) {
-            bv[v] = v_load(b + d * COLS + v * VL);
-            __builtin_prefetch(b + (d + AHEAD) * COLS + v * VL);
+        reg bv[2];
+        for (int v = 0; v < 2; v++) {
+            bv[v] = *(const reg_any *)(b + d * COLS + v * LANES);
+            __builtin_prefetch(b + (d + AHEAD) * COLS + v * LANES);
         }
         if (rows > 4) __builtin_prefetch(a + (d + AHEAD) * width);
-        for (int i = 0; i < rows; i++) {
-            const vf av = v_set(a[d * width + i]);
-            for (int v = 0; v < vectors; v++)
-                sum[i * vectors + v] = multiply_add(sum[i * vectors + v], av, bv[v], pairs);
-        }
+#pragma GCC unroll 12
+        for (int i = 0; i < rows; i++)
+            for (int v = 0; v < 2; v++)
+                sum[2 * i + v] = multiply_add(sum[2 * i + v], a[d * width + i], bv[v], pairs);
     }
-    const int64_t n = t->rows - row < rows ? t->rows - row : rows;
     for (int i = 0; i < n; i++)
-        for (int v = 0; v < vectors; v++)
-            put(y + i * ldy + v * VL, sum[i * vectors + v], add, left - v * VL);
+        for (int v = 0; v < 2; v++)
+            put(y + i * ldy + v * LANES, sum[2 * i + v], add, left - v * LANES);
 }
 
 V_TILE void panel(const target *t, const float *a, int64_t width, const float *b, int64_t depth,
                   int64_t row, int64_t col, const bool pairs) {
-    for (int v = 0; v < 2 && col + v * VL < t->cols; v += VECTORS) {
-        const float *bv = b + v * VL;
-        const int64_t at = col + v * VL;
-        if (TILE == 12 && width == 12) tile(t, a, 12, bv, depth, row, at, TILE, VECTORS, pairs);
+    for (int64_t c = 0; c < COLS && col + c < t->cols; c += 2 * LANES) {
+        if (TILE == 12 && width == 12) tile(t, a, 12, b + c, depth, row, col + c, TILE, pairs);
         else if (TILE == 12 && width == 8)
-            tile(t, a, 8, bv, depth, row, at, TILE * 2 / 3, VECTORS, pairs);
-        else if (TILE == 12) tile(t, a, 4, bv, depth, row, at, TILE / 3, VECTORS, pairs);
+            tile(t, a, 8, b + c, depth, row, col + c, TILE * 2 / 3, pairs);
+        else if (TILE == 12) tile(t, a, 4, b + c, depth, row, col + c, TILE / 3, pairs);
         else
             for (int64_t i = 0; i < width; i += TILE)
-                tile(t, a + i, width, bv, depth, row + i, at, TILE, VECTORS, pairs);
+                tile(t, a + i, width, b + c, depth, row + i, col + c, TILE, pairs);
     }
 }
 

@@ -103,16 +103,24 @@ static mn_status batch_done(void *context, const int64_t *prompts, int64_t count
     return MN_OK;
 }
 
+mn_status mn_eval_plan(mn_plan **plan, mn_session_options *room, const mn_evaluation *e) {
+    const mn_plan_options options = {.batch_size = e->options.batch_size,
+                                     .share_prefixes = e->options.share_prefixes,
+                                     .variants = e->memories,
+                                     .variant_count = e->variant_count};
+    MN_TRY(mn_plan_make(plan, e->model, e->requests, e->count, &options));
+    mn_plan_session(room, *plan);
+    room->compute = e->options.compute;
+    room->audit = e->variant_count > 1;
+    return MN_OK;
+}
+
 static mn_status answer_prompts(mn_evaluation *e) {
     mn_status st = MN_OK;
     const mn_eval_options *o = &e->options;
     mn_plan *plan = NULL;
     mn_session *session = NULL;
     mn_session_options room;
-    const mn_plan_options plan_options = {.batch_size = o->batch_size,
-                                          .share_prefixes = o->share_prefixes,
-                                          .variants = e->memories,
-                                          .variant_count = e->variant_count};
     const mn_complete_hooks hooks = {.context = e,
                                      .stop = stop_answer,
                                      .skip = skip_known,
@@ -120,13 +128,10 @@ static mn_status answer_prompts(mn_evaluation *e) {
                                      .eos = e->model->config.eos,
                                      .seed = o->seed,
                                      .base_for_audit = o->no_base};
-    MN_GOTO(mn_plan_make(&plan, e->model, e->requests, e->count, &plan_options));
+    MN_GOTO(mn_eval_plan(&plan, &room, e));
     mn_log(MN_LOG_INFO, "%lld prompts in %lld batches; %lld of %lld prompt tokens are computed",
            (long long)e->count, (long long)mn_plan_batches(plan), (long long)mn_plan_tokens(plan),
            (long long)mn_plan_prompt_tokens(plan));
-    mn_plan_session(&room, plan);
-    room.compute = o->compute;
-    room.audit = e->variant_count > 1;
     MN_GOTO(mn_session_open(&session, e->model, &room));
     e->progress = mn_progress_begin("evaluating", "prompts", e->count);
     st = mn_complete(session, plan, e->answers, &hooks);
@@ -256,8 +261,8 @@ static mn_status check_options(const mn_eval_options *o) {
     return MN_OK;
 }
 
-mn_status mn_evaluation_run(mn_evaluation **out, mn_model *model, const mn_tokenizer *tokenizer,
-                            const mn_fever *fever, const mn_eval_options *options) {
+mn_status mn_eval_begin(mn_evaluation **out, mn_model *model, const mn_tokenizer *tokenizer,
+                        const mn_fever *fever, const mn_eval_options *options) {
     mn_status st = MN_OK;
     *out = NULL;
     MN_TRY(check_options(options));
@@ -275,6 +280,19 @@ mn_status mn_evaluation_run(mn_evaluation **out, mn_model *model, const mn_token
     MN_GOTO(name_model(e));
     MN_GOTO(mn_eval_variants(e));
     MN_GOTO(make_prompts(e));
+    *out = e;
+    e = NULL;
+done:
+    mn_evaluation_close(&e);
+    return st;
+}
+
+mn_status mn_evaluation_run(mn_evaluation **out, mn_model *model, const mn_tokenizer *tokenizer,
+                            const mn_fever *fever, const mn_eval_options *options) {
+    mn_status st = MN_OK;
+    mn_evaluation *e = NULL;
+    *out = NULL;
+    MN_GOTO(mn_eval_begin(&e, model, tokenizer, fever, options));
     MN_GOTO(mn_journal_open(e));
     MN_GOTO(answer_prompts(e));
     MN_GOTO(read_answers(e));

@@ -64,6 +64,12 @@ static inline eval_answer *mn_eval_answer(const mn_evaluation *e, int64_t varian
     return &e->read[variant * e->count + prompt];
 }
 
+/* An evaluation with its variants and prompts, and nothing answered yet. */
+mn_status mn_eval_begin(mn_evaluation **out, mn_model *model, const mn_tokenizer *tokenizer,
+                        const mn_fever *fever, const mn_eval_options *options);
+/* The plan of its prompts and the session that they need. */
+mn_status mn_eval_plan(mn_plan **plan, mn_session_options *room, const mn_evaluation *e);
+
 /* The text of generated tokens, into `out` (cleared first). */
 mn_status mn_eval_text(const mn_evaluation *e, const mn_ids *generated, mn_buf *out);
 

@@ -47,4 +47,16 @@ const mn_results *mn_evaluation_results(const mn_evaluation *evaluation);
 mn_status mn_evaluation_write(mn_evaluation *evaluation, mn_buf *path);
 void mn_evaluation_close(mn_evaluation **evaluation);
 
+/* What an evaluation will take, without answering anything. */
+typedef struct mn_eval_estimate {
+    int64_t prompts, prompt_tokens;
+    int64_t tokens;               /* of the prompts that are computed: shared ones count once */
+    int64_t kv_bytes, step_bytes; /* memory beside the weights */
+    /* About: products with the weights alone. Of the answers, every candidate's tokens are counted and
+     * as many generated ones as there may be. */
+    double flops;
+} mn_eval_estimate;
+mn_status mn_evaluation_plan(mn_eval_estimate *out, mn_model *model, const mn_tokenizer *tokenizer,
+                             const mn_fever *fever, const mn_eval_options *options);
+
 #endif

@@ -26,7 +26,10 @@
 #include "mneme/table.h"
 #include "mneme/tape.h"
 #include "mneme/tensor.h"
+#include "mneme/tensorboard.h"
 #include "mneme/tokenizer.h"
+#include "mneme/train.h"
+#include "mneme/train_data.h"
 #include "mneme/version.h"
 
 #endif

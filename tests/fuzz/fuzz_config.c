@@ -12,6 +12,10 @@ typedef struct sample {
     bool fast;
     int mode;
     mn_option_list shots, modes, extra;
+    struct {
+        mn_option_reals location;
+        int64_t hidden;
+    } memory;
 } sample;
 
 static const char *const modes[] = {"generate", "choice", "random-page", NULL};
@@ -28,6 +32,8 @@ static const mn_option rows[] = {
     MN_OPT_I64_LIST(sample, shots, "1,5", -100, 100, "numbers of demonstrations"),
     MN_OPT_CHOICE_LIST(sample, modes, "generate,choice", modes, "ways to score"),
     MN_OPT_I64_LIST(sample, extra, NULL, 0, 9, "more of them"),
+    MN_OPT_F64_LIST(sample, memory.location, "0.7,0.8", -1e300, 1e300, "where memories stand"),
+    MN_OPT_I64(sample, memory.hidden, "128", 1, 4096, "width of a memory"),
 };
 
 static void check(bool good) {
@@ -36,7 +42,7 @@ static void check(bool good) {
 
 static mn_options *open_options(sample *values) {
     mn_options *options = NULL;
-    const mn_option_group group = {rows, sizeof rows / sizeof *rows, values};
+    const mn_option_group group = {rows, sizeof rows / sizeof *rows, values, NULL};
     check(mn_options_open(&options, &group, 1) == MN_OK);
     return options;
 }

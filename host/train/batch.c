@@ -1,0 +1,94 @@
+/* batch.c - packs samples one behind the other, with what enters the lowest block with a memory.
+ *
+ * The trunk runs sample by sample: a product over few rows may take another way than one over many
+ * and round differently, and then a kept sample would not equal the one that is computed again beside
+ * others. */
+#include "train/trainer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int by_size(const void *a, const void *b) {
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+int64_t mn_batch_most_tokens(const mn_samples *s, int64_t batch_size) {
+    int64_t most = 0;
+    int64_t *sizes = calloc((size_t)s->count, sizeof *sizes);
+    if (!sizes) return 0;
+    for (int64_t i = 0; i < s->count; i++) sizes[i] = mn_sample_inputs(&s->items[i]);
+    qsort(sizes, (size_t)s->count, sizeof *sizes, by_size);
+    for (int64_t i = 0; i < batch_size && i < s->count; i++) most += sizes[i];
+    free(sizes);
+    return most;
+}
+
+mn_status mn_batch_open(train_batch *b, const mn_samples *samples, int64_t batch_size, int64_t dim,
+                        bool trunk) {
+    *b = (train_batch){.max_tokens = mn_batch_most_tokens(samples, batch_size)};
+    b->max_seqs = batch_size < samples->count ? batch_size : samples->count;
+    const size_t tokens = (size_t)b->max_tokens, seqs = (size_t)b->max_seqs;
+    MN_CHECK(tokens > 0, MN_ERR_MEMORY, "no memory for a batch");
+    b->ids = calloc(tokens, sizeof *b->ids);
+    b->outputs = calloc(tokens, sizeof *b->outputs);
+    b->targets = calloc(tokens, sizeof *b->targets);
+    b->lengths = calloc(seqs, sizeof *b->lengths);
+    b->samples = calloc(seqs, sizeof *b->samples);
+    if (trunk) b->hidden = calloc(tokens * (size_t)dim, sizeof *b->hidden);
+    MN_CHECK(b->ids && b->outputs && b->targets && b->lengths && b->samples &&
+                 (b->hidden || !trunk),
+             MN_ERR_MEMORY, "no memory for a batch of %zu tokens", tokens);
+    return MN_OK;
+}
+
+void mn_batch_close(train_batch *b) {
+    free(b->ids);
+    free(b->outputs);
+    free(b->targets);
+    free(b->lengths);
+    free(b->samples);
+    free(b->hidden);
+    *b = (train_batch){0};
+}
+
+static mn_status fill_hidden(trainer *t, int64_t sample, int64_t at, const int64_t *length) {
+    train_batch *b = &t->batch;
+    const int64_t dim = t->model->config.dim;
+    float *hidden = b->hidden + at * dim;
+    if (mn_cache_get(t->cache, sample, hidden)) {
+        t->cached++;
+        return MN_OK;
+    }
+    const mn_train_batch one = {
+        .ids = b->ids + at, .tokens = *length, .lengths = length, .seq_count = 1};
+    MN_TRY(mn_tape_trunk(t->tape, &one, hidden));
+    mn_cache_round(t->o->activation_cache_dtype, hidden, *length * dim);
+    if (t->cache) mn_cache_put(t->cache, sample, hidden);
+    return MN_OK;
+}
+
+mn_status mn_batch_fill(trainer *t, const int64_t *samples, int64_t count) {
+    train_batch *b = &t->batch;
+    int64_t tokens = 0, outputs = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const mn_train_sample *s = &t->samples->items[samples[i]];
+        const int32_t *ids = t->samples->ids.data + s->begin;
+        b->lengths[i] = mn_sample_inputs(s);
+        memcpy(b->ids + tokens, ids, (size_t)b->lengths[i] * sizeof *ids);
+        for (int64_t at = s->loss_begin; at < s->len; at++) {
+            b->outputs[outputs] = (int32_t)(tokens + at - 1);
+            b->targets[outputs++] = ids[at];
+        }
+        if (b->hidden) MN_TRY(fill_hidden(t, samples[i], tokens, &b->lengths[i]));
+        tokens += b->lengths[i];
+    }
+    b->view = (mn_train_batch){.ids = b->ids,
+                               .tokens = tokens,
+                               .lengths = b->lengths,
+                               .seq_count = count,
+                               .outputs = b->outputs,
+                               .targets = b->targets,
+                               .output_count = outputs};
+    return MN_OK;
+}

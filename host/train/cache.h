@@ -1,0 +1,31 @@
+/* cache.h (internal) - what enters the lowest block with a memory, kept per sample: below it nothing ever
+ * changes, so it is computed once.
+ *
+ * Rows are fp32, or fp16 rounded to nearest even; fp16 rounds at once, also what is used right away,
+ * so that a run gives the same numbers whether a sample was kept or is computed again. */
+#ifndef MNEME_TRAIN_CACHE_H
+#define MNEME_TRAIN_CACHE_H
+
+#include "mneme/train.h"
+
+typedef struct activation_cache activation_cache;
+
+/* Where options and sizes put it: MN_CACHE_OFF, MN_CACHE_MEMORY or MN_CACHE_FILE. `passes`: how often a
+ * sample comes at most; `first`: the lowest block with a memory. *bytes = its size when it is kept. */
+mn_status mn_cache_place(mn_train_cache *out, int64_t *bytes, const mn_train_options *options,
+                         const mn_samples *samples, int64_t dim, int64_t first, double passes);
+
+/* *out stays NULL when `place` is MN_CACHE_OFF. A file has no name any more once it is open: it is gone
+ * when the process is. Its blocks are allocated now: a full disk is an error here, not a crash later. */
+mn_status mn_cache_open(activation_cache **out, mn_train_cache place,
+                        const mn_train_options *options, const mn_samples *samples, int64_t dim);
+void mn_cache_close(activation_cache **cache);
+
+/* Copies a kept sample to hidden (inputs, dim) and returns true. */
+bool mn_cache_get(const activation_cache *cache, int64_t sample, float *hidden);
+/* Keeps it. */
+void mn_cache_put(activation_cache *cache, int64_t sample, const float *hidden);
+/* Rounds hidden as the cache would, when its type is fp16 (also without a cache). */
+void mn_cache_round(mn_train_cache_dtype dtype, float *hidden, int64_t count);
+
+#endif
