@@ -7,18 +7,19 @@
 #include "mneme/rng.h"
 #include "mneme/signals.h"
 #include "mneme/tape.h"
+#include "train/params.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { SEQS = MN_BENCH_TRAIN_SEQS, ANSWER = MN_BENCH_TRAIN_ANSWER };
-enum { GRADIENT, MEAN, SQUARE, STATES };
 
 typedef struct lesson {
     mn_bench *b;
-    mn_memory *memory, *states[STATES];
+    mn_memory *memory;
     mn_tape *tape;
+    train_params params;
+    mn_train_options options;
     int64_t length, steps; /* tokens of a sequence; steps of AdamW so far */
     int64_t lengths[SEQS];
     int32_t *ids, *outputs, *targets;
@@ -34,9 +35,9 @@ int64_t mn_bench_train_length(const mn_bench_options *o) { return o->quick ? 16 
 static mn_status open_memory(lesson *l) {
     const uint64_t seed = (uint64_t)l->b->options->seed;
     const mn_memory_options options = {.from = 0.7, .to = 0.8, .gate = 1, .seed = seed};
+    mn_train_defaults(&l->options);
     MN_TRY(mn_memory_create(&l->memory, l->b->model, &options));
-    for (int i = 0; i < STATES; i++) MN_TRY(mn_memory_like(&l->states[i], l->memory));
-    return MN_OK;
+    return mn_params_open(&l->params, l->b->model, l->memory, &l->options);
 }
 
 static mn_status open_tape(lesson *l) {
@@ -45,7 +46,8 @@ static mn_status open_tape(lesson *l) {
     int64_t bytes = 0;
     MN_TRY(mn_tape_plan(&bytes, l->b->model, l->memory, &options));
     MN_TRY(mn_bench_want_memory((double)bytes, "training"));
-    return mn_tape_open(&l->tape, l->b->model, l->memory, l->states[GRADIENT], NULL, &options);
+    return mn_tape_open(&l->tape, l->b->model, l->memory, l->params.memory_state[0], NULL,
+                        &options);
 }
 
 static mn_status open_texts(lesson *l) {
@@ -83,7 +85,7 @@ static void aim(lesson *l, int64_t count) {
 
 static void lesson_close(lesson *l) {
     mn_tape_close(&l->tape);
-    for (int i = 0; i < STATES; i++) mn_memory_close(&l->states[i]);
+    mn_params_close(&l->params);
     mn_memory_close(&l->memory);
     free(l->hidden);
     free(l->targets);
@@ -93,44 +95,30 @@ static void lesson_close(lesson *l) {
 
 /* ---- one step ---- */
 
-/* Settings of the experiment; only matrices decay. */
-static mn_status update(lesson *l) {
-    const double beta1 = 0.9, beta2 = 0.999, max_norm = 10, step = (double)++l->steps;
-    mn_device *dev = l->b->device;
-    double squares = 0;
-    mn_memory_param grad, value, mean, square;
-    for (int64_t i = 0; i < l->memory->count * MN_MEMORY_PARAMS; i++) {
-        mn_memory_param_at(&grad, l->states[GRADIENT], i);
-        MN_TRY(mn_square_sum(dev, &squares, grad.tensor));
-    }
-    const double norm = sqrt(squares);
-    mn_adamw a = {.lr = 1e-3f,
-                  .beta1 = (float)beta1,
-                  .beta2 = (float)beta2,
-                  .eps = 1e-8f,
-                  .correction1 = (float)(1 - pow(beta1, step)),
-                  .correction2 = (float)(1 - pow(beta2, step)),
-                  .grad_scale = norm > max_norm ? (float)(max_norm / norm) : 1};
-    for (int64_t i = 0; i < l->memory->count * MN_MEMORY_PARAMS; i++) {
-        mn_memory_param_at(&value, l->memory, i);
-        mn_memory_param_at(&grad, l->states[GRADIENT], i);
-        mn_memory_param_at(&mean, l->states[MEAN], i);
-        mn_memory_param_at(&square, l->states[SQUARE], i);
-        a.decay = value.group == MN_PARAM_WEIGHT ? 0.05f : 0;
-        MN_TRY(mn_adamw_step(dev, value.tensor, mean.tensor, square.tensor, grad.tensor, &a));
-        MN_TRY(mn_zero(dev, grad.tensor));
+/* As `mneme train` does it: in epoch 1 the trunk runs sample by sample, and what it gives is kept. */
+static mn_status run_trunk(lesson *l) {
+    const int64_t dim = l->b->model->config.dim;
+    for (int64_t i = 0; i < SEQS; i++) {
+        const mn_train_batch one = {.ids = l->ids + i * l->length,
+                                    .tokens = l->length,
+                                    .lengths = &l->length,
+                                    .seq_count = 1};
+        MN_TRY(mn_tape_trunk(l->tape, &one, l->hidden + i * l->length * dim));
     }
     return MN_OK;
 }
 
-/* Epoch 1 keeps the hidden states that later epochs read. */
 static mn_status run(void *context) {
+    const double max_norm = 10, learning_rate = 1e-3;
     lesson *l = context;
-    double loss = 0;
+    double loss = 0, norm = 0;
     MN_CHECK(!mn_stop_requested(), MN_STOPPED, "stopped on request");
-    if (l->from_ids) MN_TRY(mn_tape_trunk(l->tape, &l->batch, l->hidden));
+    MN_TRY(mn_params_clear(&l->params));
+    if (l->from_ids) MN_TRY(run_trunk(l));
     MN_TRY(mn_tape_step(l->tape, &l->batch, l->hidden, 1.0f / (float)l->batch.output_count, &loss));
-    return update(l);
+    MN_TRY(mn_params_norm(&norm, &l->params));
+    return mn_params_step(&l->params, &l->options, ++l->steps, learning_rate,
+                          norm > max_norm ? max_norm / norm : 1);
 }
 
 /* ---- what it must cost ---- */
