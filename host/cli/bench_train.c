@@ -95,26 +95,14 @@ static void lesson_close(lesson *l) {
 
 /* ---- one step ---- */
 
-/* As `mneme train` does it: in epoch 1 the trunk runs sample by sample, and what it gives is kept. */
-static mn_status run_trunk(lesson *l) {
-    const int64_t dim = l->b->model->config.dim;
-    for (int64_t i = 0; i < SEQS; i++) {
-        const mn_train_batch one = {.ids = l->ids + i * l->length,
-                                    .tokens = l->length,
-                                    .lengths = &l->length,
-                                    .seq_count = 1};
-        MN_TRY(mn_tape_trunk(l->tape, &one, l->hidden + i * l->length * dim));
-    }
-    return MN_OK;
-}
-
+/* As `mneme train` does it: in epoch 1 the trunk runs first, and what it gives is kept. */
 static mn_status run(void *context) {
     const double max_norm = 10, learning_rate = 1e-3;
     lesson *l = context;
     double loss = 0, norm = 0;
     MN_CHECK(!mn_stop_requested(), MN_STOPPED, "stopped on request");
     MN_TRY(mn_params_clear(&l->params));
-    if (l->from_ids) MN_TRY(run_trunk(l));
+    if (l->from_ids) MN_TRY(mn_tape_trunk(l->tape, &l->batch, l->hidden));
     MN_TRY(mn_tape_step(l->tape, &l->batch, l->hidden, 1.0f / (float)l->batch.output_count, &loss));
     MN_TRY(mn_params_norm(&norm, &l->params));
     return mn_params_step(&l->params, &l->options, ++l->steps, learning_rate,

@@ -1,8 +1,6 @@
 /* batch.c - packs samples one behind the other, with what enters the lowest block with a memory.
  *
- * The trunk runs sample by sample: a product over few rows may take another way than one over many
- * and round differently, and then a kept sample would not equal the one that is computed again beside
- * others. */
+ * A kept sample must equal the one that is computed again, beside whatever others: fill_hidden. */
 #include "train/trainer.h"
 
 #include <stdlib.h>
@@ -52,20 +50,51 @@ void mn_batch_close(train_batch *b) {
     *b = (train_batch){0};
 }
 
-static mn_status fill_hidden(trainer *t, int64_t sample, int64_t at, const int64_t *length) {
+/* Neighbours in the batch whose trunk must be computed. */
+typedef struct stretch {
+    int64_t first, count, at, tokens; /* samples; their place in the batch */
+} stretch;
+
+static mn_status run_trunk(trainer *t, const int64_t *samples, stretch *s) {
     train_batch *b = &t->batch;
     const int64_t dim = t->model->config.dim;
-    float *hidden = b->hidden + at * dim;
-    if (mn_cache_get(t->cache, sample, hidden)) {
-        t->cached++;
-        return MN_OK;
+    float *hidden = b->hidden + s->at * dim;
+    const mn_train_batch part = {.ids = b->ids + s->at,
+                                 .tokens = s->tokens,
+                                 .lengths = b->lengths + s->first,
+                                 .seq_count = s->count};
+    if (s->count == 0) return MN_OK;
+    MN_TRY(mn_tape_trunk(t->tape, &part, hidden));
+    mn_cache_round(t->o->activation_cache_dtype, hidden, s->tokens * dim);
+    for (int64_t i = s->first; t->cache && i < s->first + s->count; i++) {
+        mn_cache_put(t->cache, samples[i], hidden);
+        hidden += b->lengths[i] * dim;
     }
-    const mn_train_batch one = {
-        .ids = b->ids + at, .tokens = *length, .lengths = length, .seq_count = 1};
-    MN_TRY(mn_tape_trunk(t->tape, &one, hidden));
-    mn_cache_round(t->o->activation_cache_dtype, hidden, *length * dim);
-    if (t->cache) mn_cache_put(t->cache, sample, hidden);
+    *s = (stretch){0};
     return MN_OK;
+}
+
+/* What enters the lowest memory: kept, or computed now. Samples may be computed together, since more
+ * than FEW rows give the same bits whatever the other rows are (tape.h); shorter ones go alone. */
+static mn_status fill_hidden(trainer *t, const int64_t *samples, int64_t count) {
+    enum { FEW = 4 };
+    train_batch *b = &t->batch;
+    stretch missing = {0};
+    int64_t at = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t length = b->lengths[i];
+        const bool kept = mn_cache_get(t->cache, samples[i], b->hidden + at * t->model->config.dim);
+        t->cached += kept;
+        if (kept || length <= FEW) MN_TRY(run_trunk(t, samples, &missing));
+        if (!kept) {
+            if (missing.count == 0) missing = (stretch){.first = i, .at = at};
+            missing.count++;
+            missing.tokens += length;
+            if (length <= FEW) MN_TRY(run_trunk(t, samples, &missing));
+        }
+        at += length;
+    }
+    return run_trunk(t, samples, &missing);
 }
 
 mn_status mn_batch_fill(trainer *t, const int64_t *samples, int64_t count) {
@@ -80,9 +109,9 @@ mn_status mn_batch_fill(trainer *t, const int64_t *samples, int64_t count) {
             b->outputs[outputs] = (int32_t)(tokens + at - 1);
             b->targets[outputs++] = ids[at];
         }
-        if (b->hidden) MN_TRY(fill_hidden(t, samples[i], tokens, &b->lengths[i]));
         tokens += b->lengths[i];
     }
+    if (b->hidden) MN_TRY(fill_hidden(t, samples, count));
     b->view = (mn_train_batch){.ids = b->ids,
                                .tokens = tokens,
                                .lengths = b->lengths,
