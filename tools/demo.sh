@@ -25,3 +25,4 @@ quietly cmake --build build/release --target mneme_program
 rm -rf build/demo
 build/release/mneme run configs/demo.json
 echo "demo: the report is build/demo/report/report.html (and report.md beside it)"
+echo "The weights of data/demo-model are random: its memories can learn how to answer, not what is true."
