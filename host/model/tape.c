@@ -19,7 +19,9 @@ static mn_status place(mn_arena *arena, mn_tensor *t, mn_dtype dtype, int64_t ro
 static mn_status place_kv(mn_tape *t, mn_arena *arena, mn_kv_layer *kv) {
     const mn_model_config *c = &t->model->config;
     const mn_device *dev = t->model->device;
-    const int64_t rows = (t->limits.max_tokens + 15) / 16 * 16;
+    /* Every sequence begins at a multiple of KV_ALIGN (bind_batch). */
+    const int64_t rows = (t->limits.max_tokens + t->limits.max_seqs * (MN_TAPE_KV_ALIGN - 1) + 15) /
+                         16 * 16;
     const size_t bytes = dev->kv_bytes(rows, c->kv_heads, c->head_dim);
     *kv = (mn_kv_layer){.rows = rows, .kv_heads = c->kv_heads, .head_dim = c->head_dim};
     MN_TRY(mn_arena_alloc(arena, &kv->k, bytes));
@@ -153,10 +155,11 @@ static mn_status measure(mn_tape **out, mn_model *model, const mn_memory *memory
     t->scale = 1.0f / sqrtf((float)model->config.head_dim);
     t->kept = calloc((size_t)model->config.layers, sizeof *t->kept);
     t->host_positions = calloc((size_t)options->max_tokens, sizeof *t->host_positions);
+    t->host_rows = calloc((size_t)options->max_tokens, sizeof *t->host_rows);
     t->host_seqs = calloc((size_t)options->max_seqs, sizeof *t->host_seqs);
     t->host_losses = calloc((size_t)t->limits.loss_rows, sizeof *t->host_losses);
-    MN_CHECK(t->kept && t->host_positions && t->host_seqs && t->host_losses, MN_ERR_MEMORY,
-             "no memory for a tape");
+    MN_CHECK(t->kept && t->host_positions && t->host_rows && t->host_seqs && t->host_losses,
+             MN_ERR_MEMORY, "no memory for a tape");
     mn_arena_init(&t->training, "training", model->device);
     mn_arena_init(&t->step, "training step", model->device);
     return MN_OK;
@@ -194,13 +197,6 @@ static mn_status reserve(mn_tape *t) {
     return dev->reserve(dev, t->limits.loss_rows, c->vocab);
 }
 
-/* Row i of the keys and values is token i. */
-static mn_status number_rows(mn_tape *t) {
-    mn_device *dev = t->model->device;
-    for (int64_t i = 0; i < t->limits.max_tokens; i++) t->host_positions[i] = (int32_t)i;
-    return dev->upload(dev, t->rows.data, t->host_positions, mn_tensor_bytes(&t->rows));
-}
-
 static bool same_shape(const mn_memory *a, const mn_memory *b) {
     if (!b || a->hidden != b->hidden || a->dim != b->dim || a->count != b->count) return false;
     for (int64_t i = 0; i < a->count; i++)
@@ -234,7 +230,6 @@ mn_status mn_tape_open(mn_tape **out, mn_model *model, mn_memory *memory, mn_mem
         MN_GOTO(lay_out_step(t));
     }
     MN_GOTO(reserve(t));
-    MN_GOTO(number_rows(t));
     *out = t;
     t = NULL;
 done:
@@ -249,6 +244,7 @@ void mn_tape_close(mn_tape **tape) {
     mn_arena_free(&t->training);
     free(t->host_losses);
     free(t->host_seqs);
+    free(t->host_rows);
     free(t->host_positions);
     free(t->kept);
     free(t);

@@ -56,14 +56,18 @@ static void set_rows(mn_tape *t, int64_t tokens, int64_t outputs) {
 
 static mn_status bind_batch(mn_tape *t, const mn_train_batch *b) {
     mn_device *dev = t->model->device;
-    int32_t at = 0;
+    int32_t at = 0, row = 0;
     MN_TRY(check_batch(t, b));
     for (int64_t i = 0; i < b->seq_count; i++) {
         const int32_t len = (int32_t)b->lengths[i];
         t->host_seqs[i] = (mn_attn_seq){
-            .q_begin = at, .q_len = len, .own_begin = at, .own_len = len};
-        for (int32_t p = 0; p < len; p++) t->host_positions[at + p] = p;
+            .q_begin = at, .q_len = len, .own_begin = row, .own_len = len};
+        for (int32_t p = 0; p < len; p++) {
+            t->host_positions[at + p] = p;
+            t->host_rows[at + p] = row + p;
+        }
         at += len;
+        row += (len + MN_TAPE_KV_ALIGN - 1) / MN_TAPE_KV_ALIGN * MN_TAPE_KV_ALIGN;
     }
     t->seq_count = b->seq_count;
     set_rows(t, b->tokens, b->output_count);
@@ -72,6 +76,7 @@ static mn_status bind_batch(mn_tape *t, const mn_train_batch *b) {
         const int32_t *from;
     } arrays[] = {{&t->ids, b->ids},
                   {&t->positions, t->host_positions},
+                  {&t->rows, t->host_rows},
                   {&t->outputs, b->outputs},
                   {&t->targets, b->targets}};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {

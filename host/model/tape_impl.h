@@ -20,6 +20,10 @@ typedef struct mn_kept {
     mn_tensor pre, down; /* (r, H), (r, C) of the memory */
 } mn_kept;
 
+/* Attention walks over keys in pieces that begin at such rows: where a sequence stands in its batch
+ * must not change the order of its sums. */
+enum { MN_TAPE_KV_ALIGN = 16 };
+
 struct mn_tape {
     mn_model *model, *model_grad;
     mn_memory *memory, *memory_grad;
@@ -47,7 +51,7 @@ struct mn_tape {
     mn_tensor inner, dinner;   /* (T, H) of a memory */
     mn_tensor logits, losses;  /* (loss_rows, V), (loss_rows) */
     /* host memory: what is uploaded and downloaded */
-    int32_t *host_positions;
+    int32_t *host_positions, *host_rows;
     mn_attn_seq *host_seqs;
     float *host_losses;
 };
