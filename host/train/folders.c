@@ -148,8 +148,10 @@ static mn_status clean(void *context, const char *dir, const char *name) {
     mn_status st = MN_OK;
     if (is_temporary_file(name) || (*all && strcmp(name, "train_results.json") == 0))
         return remove_file(NULL, dir, name);
-    if (!is_temporary_folder(name) && !(*all && step_of(name) >= 0)) return MN_OK;
+    const bool checkpoint = step_of(name) >= 0;
+    if (!is_temporary_folder(name) && !checkpoint) return MN_OK;
     MN_GOTO(mn_path_join(&path, dir, name));
+    if (checkpoint && !*all && mn_folder_is_complete(path.data)) goto done;
     st = mn_folder_remove(path.data);
 done:
     mn_buf_free(&path);

@@ -17,8 +17,8 @@ mn_status mn_folder_limit(const char *dir, int64_t limit);
 /* A folder and the files in it, DONE first; it may be missing. */
 mn_status mn_folder_remove(const char *dir);
 void mn_folder_drop(const char *dir); /* the same, when something has failed already */
-/* What killed runs have left below `dir`: checkpoints of a temporary name, temporary files. With `all`
- * every checkpoint as well, and train_results.json. */
+/* What killed runs have left below `dir`: checkpoints of a temporary name or without DONE, temporary
+ * files. With `all` every checkpoint as well, and train_results.json. */
 mn_status mn_folder_clean(const char *dir, bool all);
 
 #endif
