@@ -13,8 +13,7 @@ typedef struct mn_product {
     int64_t ldy;
     const float *a; /* (m, k): element (i, d) is a[i * a_row + d * a_depth]; one stride is 1 */
     int64_t a_row, a_depth;
-    const char
-        *b; /* (k, n) of dtype: element (d, j) is b[j * b_col + d * b_depth]; one stride is 1 */
+    const char *b; /* (k, n) of dtype: element (d, j) is b[j * b_col + d * b_depth], likewise */
     int64_t b_col, b_depth;
     mn_dtype dtype;
     const float *bias; /* (n) or NULL */
@@ -30,9 +29,9 @@ size_t MN_CPU(gemm_bytes)(int64_t m, int64_t k);
 /* isa_tiles.c: products in bf16 whose a lies along the depth, by oneDNN. */
 mn_status MN_CPU(tiles)(const mn_product *p);
 
-/* isa_pack.c: operands as the inner loop of isa_gemm.c wants them. A unit is a number or, when `pairs`,
- * two neighbours along the depth as bf16, the earlier one in the low half; `rounded` rounds numbers to
- * bf16 and keeps them as fp32. Depths are in units; what lies behind the end is zero. */
+/* isa_pack.c: operands as the inner loop of isa_gemm.c wants them. A unit is a number, a number
+ * rounded to bf16 and kept as fp32, or two neighbours along the depth as bf16, the earlier one in the
+ * low half. Depths are in units; what lies behind the end is zero. */
 typedef enum mn_unit { MN_UNIT_F32, MN_UNIT_ROUNDED, MN_UNIT_PAIR } mn_unit;
 
 /* to[d * width + i] = a (row + i, depth + d) for i < width; rows from p->m on are zero. */

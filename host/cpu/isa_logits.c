@@ -6,23 +6,13 @@
 
 /* The first index of the largest value; NaN anywhere gives NaN as the value. */
 static mn_row_stat row_stat(const float *x, int64_t n) {
-    vf best = v_set(-__builtin_inff()), seen = v_set(0);
-    int64_t i = 0;
-    for (; i + VL <= n; i += VL) {
-        const vf v = v_load(x + i);
-        best = v_max(v, best);
-        seen += v - v; /* becomes NaN with the first NaN or infinity */
-    }
-    float max = v_max_of(best), bad = v_sum(seen);
-    for (; i < n; i++) {
-        max = x[i] > max ? x[i] : max;
-        bad += x[i] - x[i];
-    }
+    const float max = v_row_max(x, n);
     mn_row_stat stat = {.lse = NAN, .best = NAN, .best_id = 0};
-    if (bad != 0) return stat;
+    if (isnan(max)) return stat;
     double sum = 0; /* the vocabulary is long: keep the many small terms */
     vf part = v_set(0);
-    for (i = 0; i + VL <= n; i += VL) {
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) {
         part += v_exp(v_load(x + i) - max);
         if (i % (VL * 64) == 0) {
             sum += (double)v_sum(part);

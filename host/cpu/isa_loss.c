@@ -4,23 +4,6 @@
 
 #include <math.h>
 
-/* The largest value of a row; NaN when it has a NaN or an infinity. */
-static float row_max(const float *x, int64_t n) {
-    vf best = v_set(-INFINITY), seen = v_set(0);
-    int64_t i = 0;
-    for (; i + VL <= n; i += VL) {
-        const vf v = v_load(x + i);
-        best = v_max(v, best);
-        seen += v - v; /* becomes NaN with the first NaN or infinity */
-    }
-    float max = v_max_of(best), bad = v_sum(seen);
-    for (; i < n; i++) {
-        max = x[i] > max ? x[i] : max;
-        bad += x[i] - x[i];
-    }
-    return bad == 0 ? max : NAN;
-}
-
 /* x[i] = exp(x[i] - max); their sum, in double: a vocabulary is long. */
 static double exponentials(float *x, float max, int64_t n) {
     enum { PART = 64 * VL };
@@ -44,7 +27,7 @@ static double exponentials(float *x, float max, int64_t n) {
 }
 
 static float row_loss(float *x, int32_t target, float scale, int64_t n) {
-    const float max = row_max(x, n), chosen = x[target];
+    const float max = v_row_max(x, n), chosen = x[target];
     const double sum = exponentials(x, max, n);
     const float factor = (float)((double)scale / sum);
     int64_t i = 0;

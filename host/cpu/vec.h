@@ -257,6 +257,23 @@ V_INLINE vf v_gelu_slope(vf x) {
     return 0.5f * (1.0f + v_erf(x * 0.70710678f)) + x * 0.39894228f * v_exp(-0.5f * x * x);
 }
 
+/* The largest of n numbers; NaN when there is a NaN or an infinity among them. */
+V_INLINE float v_row_max(const float *x, int64_t n) {
+    vf best = v_set(-__builtin_inff()), seen = v_set(0);
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) {
+        const vf v = v_load(x + i);
+        best = v_max(v, best);
+        seen += v - v; /* becomes NaN with the first NaN or infinity */
+    }
+    float max = v_max_of(best), bad = v_sum(seen);
+    for (; i < n; i++) {
+        max = x[i] > max ? x[i] : max;
+        bad += x[i] - x[i];
+    }
+    return bad == 0 ? max : __builtin_nanf("");
+}
+
 /* out[i] = f(x[i]) for i < n: whole vectors, then a padded tail. */
 #define V_MAP(n, x, out, f)                                                                        \
     do {                                                                                           \
