@@ -24,6 +24,7 @@ static mn_status open_model(trainer *t) {
         mn_model_close(&stored);
     } else {
         t->model = stored;
+        st = mn_model_pack(t->model);
     }
     return st;
 }

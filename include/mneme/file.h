@@ -22,6 +22,10 @@ typedef struct mn_map {
 
 mn_status mn_map_open(mn_map **out, const char *path);
 void mn_map_close(mn_map **map);
+/* Gives whole pages within back to the system: a map reads them again when they are used, other memory is
+ * zero then. */
+void mn_release_pages(const void *memory, size_t bytes);
+double mn_memory_available(void); /* bytes without swapping; huge when nobody says */
 
 typedef struct mn_writer mn_writer;
 mn_status mn_writer_open(mn_writer **out, const char *path);
