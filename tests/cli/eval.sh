@@ -2,13 +2,7 @@
 # eval.sh - mneme eval from end to end, on the demo's model and data: options that change nothing,
 # interruptions of every kind, and what it refuses.
 . "$(dirname "$0")/check.inc" || exit 1
-
-model=$source_dir/data/demo-model
-world=$source_dir/data/world
-data=$work/data
-
-run 0 prepare --claims "$world/dev.jsonl" --train_claims "$world/train.jsonl" --wiki "$world/wiki" --out "$data" \
-    --threads 1 --log_level error
+. "$(dirname "$0")/eval.inc" || exit 1
 
 # evaluate CODE FOLDER ARGUMENT...
 evaluate() {
@@ -18,24 +12,21 @@ evaluate() {
         --bootstrap_iters 50 "$@"
 }
 
-# same FOLDER OTHER: the same numbers in the results (not dates and seconds) and the same samples; with a
-# third argument, but for that and the log-likelihoods, which may be 1e-5 apart.
-timeless() { sed '/"\(date\|start_time\|end_time\|evaluation_time_seconds\|total_evaluation_time_seconds\)":/d' "$1"/demo-model/results_*.json; }
+# alike FOLDER OTHER LINES BOUND: the same results but for these lines, the same samples but for log-likelihoods,
+# which may be so far apart.
 wordless() { sed 's/"logprob": {[^}]*}//' "$1"; }
-same() {
-    for folder in "$1" "$2"; do
-        [ "$(find "$folder/demo-model" -type f ! -name 'samples_*' | wc -l)" = 1 ] || fail "found: $(ls "$folder/demo-model")"
-        timeless "$folder" | sed "${3:+/$3/d}" >"$folder.numbers"
-    done
+alike() {
+    for folder in "$1" "$2"; do timeless "$folder" | sed "/$3/d" >"$folder.numbers"; done
     cmp -s "$1.numbers" "$2.numbers" || fail "other results: $(diff "$1.numbers" "$2.numbers" | head -n 5)"
     for file in "$1"/demo-model/samples_*; do
-        other=$(echo "$file" | sed "s|^$1/\(.*shot_\).*|$2/\1|")
-        [ -n "${3:-}" ] || cmp -s "$file" "$other"* || fail "other samples: $other"
+        other=$(other_samples "$file" "$2")
         wordless "$file" >"$work/here"
-        wordless "$other"* | cmp -s - "$work/here" || fail "other predictions: $other"
-        paste "$file" "$other"* | sed 's/"logprob": {\([^}]*\)}/\n#\1\n/g' | sed -n 's/^#//p' | tr -d ' ' |
-            sed 's/"[^"]*"://g' | awk -F, 'NR % 2 { for (i = 1; i <= NF; i++) was[i] = $i; next }
-                { for (i = 1; i <= NF; i++) { off = $i - was[i]; if (off > 1e-5 || off < -1e-5) bad = 1 } }
+        # shellcheck disable=SC2086
+        wordless $other | cmp -s - "$work/here" || fail "other predictions: $other"
+        # shellcheck disable=SC2086
+        paste "$file" $other | sed 's/"logprob": {\([^}]*\)}/\n#\1\n/g' | sed -n 's/^#//p' | tr -d ' ' |
+            sed 's/"[^"]*"://g' | awk -F, -v bound="$4" 'NR % 2 { for (i = 1; i <= NF; i++) was[i] = $i; next }
+                { for (i = 1; i <= NF; i++) { off = $i - was[i]; if (off > bound || off < -bound) bad = 1 } }
                 END { exit bad || NR == 0 }' || fail "other log-likelihoods: $other"
     done
 }
@@ -49,7 +40,7 @@ has "$err" "written: $work/base/demo-model/results_"
 for options in "--batch_size 1" "--batch_size 7 --threads 2" "--batch_size 64" "--no_share" "--no-share --batch-size=7"; do
     # shellcheck disable=SC2086
     evaluate 0 "$work/other" --num_fewshot 0,1,5 --limit 60 $options
-    same "$work/base" "$work/other" '"\(batch_size\|device\)":'
+    alike "$work/base" "$work/other" '"\(batch_size\|device\)":' 1e-5
     rm -r "$work/other"
 done
 # The order of shots and scorings is the order of the table, not of the answers.
@@ -111,34 +102,29 @@ for cut in $((header - 1)) "$header" "$(echo "$ends" | sed -n 5p)" "$(echo "$end
     same "$work/whole" "$work/cut"
 done
 
-# SIGKILL at several moments of one evaluation, wherever it is when that many answers are on the disk.
+# The first start names the files, however often it goes on; what a killed writer left of them goes, and of others
+# not.
 rm -rf "$work/cut"
-kills=0
-for answers in 2 40 80; do
-    begin "mneme eval killed by SIGKILL when $answers lines are written"
-    small_alone "$work/cut" >"$out" 2>"$err" &
-    child=$!
-    while [ -d /proc/$child ] && [ "$(cat "$work"/cut/demo-model/journal_* 2>/dev/null | wc -l)" -lt $answers ] &&
-        ! grep -q written: "$err"; do sleep 0.01; done
-    kill -9 $child 2>/dev/null
-    wait $child 2>/dev/null
-    [ $? = 137 ] && kills=$((kills + 1))
-    # Had it finished before the signal, the next one would begin anew: take the results away.
-    rm -f "$work"/cut/demo-model/results_* "$work"/cut/demo-model/samples_*
+for attempt in 1 2; do
+    mkdir -p "$work/cut/demo-model"
+    cp "$work/journal" "$journal"
+    ls "$work/cut/demo-model" >"$work/here"
+    eval_small 0 "$work/cut"
+    if [ $attempt = 1 ]; then
+        results=$(ls "$work"/cut/demo-model/results_*)
+        for file in "$results" "${results%results_*}samples_fever_5shot_${results#*results_}l"; do : >"$file.tmp-Ab3dEf"; done
+    fi
 done
-begin "mneme eval after $kills SIGKILLs"
-eval_small 0 "$work/cut"
 same "$work/whole" "$work/cut"
+[ "$(ls "$work"/cut/demo-model/results_*)" = "$results" ] || fail "another name: $(ls "$work/cut/demo-model")"
+: >"$work/cut/demo-model/results_other.json.tmp-Ab3dEf"
+cp "$work/journal" "$journal"
+eval_small 0 "$work/cut"
+[ -e "$work/cut/demo-model/results_other.json.tmp-Ab3dEf" ] || fail "a file of others is gone"
 
 # A signal asks it to stop: it does so between batches, with code 75, and says how to go on. Its log goes to a
 # pipe that is full, so that it waits there until the signal has come, whatever the speed of the machine.
 mkfifo "$work/full" || exit 1
-catches() { # PID: it has gone, or it is the program (no shell any more) and catches SIGINT, SIGUSR1 and SIGTERM
-    [ -d "/proc/$1" ] || return 0
-    [ "$(readlink -f "/proc/$1/exe")" = "$(readlink -f "$program")" ] || return 1
-    mask=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null)
-    [ $((0x${mask:-0} & 0x4202)) = $((0x4202)) ]
-}
 for signal in TERM USR1 INT; do
     rm -rf "$work/cut"
     mkdir -p "$work/cut/demo-model"
