@@ -19,8 +19,8 @@ typedef struct bf16_check {
     corpus c;       /* with fp32's answers */
     subject one[2]; /* in bf16, by threads */
     wanted alone[MOST];
-    double cost;    /* of one token's log-probability */
-    double rms;     /* of the error of a candidate's log-likelihood */
+    double cost;           /* of one token's log-probability */
+    double rms;            /* of the error of a candidate's log-likelihood */
     double seen, seen_rms; /* largest differences: in units of their bound */
     int64_t texts, parted; /* compared, and how many of them are not the same */
     int64_t leads, clear;  /* of candidates, and how many of them have to decide */
@@ -151,10 +151,11 @@ static void check_model(const char *folder, int count) {
         check_threads(b, got[0], got[1], label);
         for (int t = 0; t < 2; t++) drop(got[t], b->c.count);
     }
-    print_message("%s: bf16 costs %.2g a token; differences up to %.2f, on the average %.2f of what "
-                  "is allowed; %d of %d leads have to decide; %d of %d texts part\n",
-                  folder, b->cost, b->seen, b->seen_rms, (int)b->clear, (int)b->leads,
-                  (int)b->parted, (int)b->texts);
+    print_message(
+        "%s: bf16 costs %.2g a token; differences up to %.2f, on the average %.2f of what "
+        "is allowed; %d of %d leads have to decide; %d of %d texts part\n",
+        folder, b->cost, b->seen, b->seen_rms, (int)b->clear, (int)b->leads, (int)b->parted,
+        (int)b->texts);
     assert_true(2 * b->clear > b->leads); /* the models are not so flat that nothing is decided */
     assert_true(20 * b->parted < b->texts);
     close_check(b);

@@ -212,8 +212,8 @@ static void two_writers_do_not_mix(void **state) {
 static void what_dead_writers_left_goes(void **state) {
     const mn_test_path dir = mn_test_join(folder(state), "dead");
     const mn_test_path path = mn_test_join(dir.text, "f");
-    const char *const others[] = {"f", "f.tmp", "f.tmp-Ab3dE", "f.tmp-Ab3dEfg", "g.tmp-Ab3dEf",
-                                  "ff.tmp-Ab3dEf"};
+    const char *const others[] = {
+        "f", "f.tmp", "f.tmp-Ab3dE", "f.tmp-Ab3dEfg", "g.tmp-Ab3dEf", "ff.tmp-Ab3dEf"};
     const int count = sizeof others / sizeof *others;
     mn_test_mkdir(dir.text);
     for (int i = 0; i < count; i++) mn_test_puts(mn_test_join(dir.text, others[i]).text, "");
@@ -233,7 +233,8 @@ static void what_dead_writers_left_goes(void **state) {
     for (int i = 0; i < count; i++) assert_file(mn_test_join(dir.text, others[i]).text, "");
     MN_ASSERT_OK(mn_writer_clean(path.text));
     MN_ASSERT_OK(mn_writer_clean(mn_test_join(dir.text, "none/f").text));
-    MN_ASSERT_FAILS(mn_writer_clean(mn_test_join(path.text, "f").text), MN_ERR_IO, "Not a directory");
+    MN_ASSERT_FAILS(mn_writer_clean(mn_test_join(path.text, "f").text), MN_ERR_IO,
+                    "Not a directory");
 }
 
 static void places_that_cannot_be_written(void **state) {

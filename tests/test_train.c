@@ -472,10 +472,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_batches),
         cmocka_unit_test(test_cache),         cmocka_unit_test(test_cache_refused),
-        cmocka_unit_test(test_backbone),
-        cmocka_unit_test(test_decay_groups),  cmocka_unit_test(test_early_stop),
-        cmocka_unit_test(test_eval_loss),     cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_bad_keys),      cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_backbone),      cmocka_unit_test(test_decay_groups),
+        cmocka_unit_test(test_early_stop),    cmocka_unit_test(test_eval_loss),
+        cmocka_unit_test(test_not_finite),    cmocka_unit_test(test_bad_keys),
+        cmocka_unit_test(test_plan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,8 +41,7 @@ mn_status mn_loaded_complete(mn_loaded *l, const mn_request *requests, int64_t c
     room.audit = a->count > 0;
     MN_GOTO(mn_session_open(&session, l->model, &room));
     MN_GOTO(mn_complete(session, plan, answers, hooks));
-    if (a->count > 0)
-        st = mn_completions_effect(answers, NULL, count, a->memories[0], a->names[0]);
+    if (a->count > 0) st = mn_completions_effect(answers, NULL, count, a->memories[0], a->names[0]);
 done:
     mn_session_close(&session);
     mn_plan_close(&plan);

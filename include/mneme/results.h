@@ -85,8 +85,8 @@ typedef struct mn_results {
     int64_t batch_size;   /* 0: auto */
     int64_t max_gen_toks; /* of a generated answer */
     int64_t limit;        /* rows asked for, 0 for all */
-    double date;    /* start, seconds since 1970; 0: mn_results_compute puts the present time */
-    double first;   /* start of an evaluation that was interrupted since, for file names; 0: `date` */
+    double date;  /* start, seconds since 1970; 0: mn_results_compute puts the present time */
+    double first; /* start of an evaluation that was interrupted since, for file names; 0: `date` */
     double seconds; /* the whole evaluation */
     mn_result_entry *entries;
     size_t count;

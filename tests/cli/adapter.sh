@@ -49,30 +49,9 @@ for name in a c; do has "$out" "  $name  "; done
 
 # ---- interruptions ----
 
-# half_done FOLDER: an evaluation that a file size limit kills in the middle of a line of its journal.
 alone() {
     # shellcheck disable=SC2086
     exec "$program" eval --model "$model" --data "$data" --output_path "$1" $options $variants
-}
-half_done() {
-    begin "mneme eval $variants killed by SIGXFSZ"
-    rm -rf "$1"
-    {
-        (
-            # shellcheck disable=SC3045
-            ulimit -c 0
-            ulimit -f 12 # KiB
-            TMPDIR=$work/none # ThreadSanitizer maps a temporary file if it can
-            export TMPDIR
-            alone "$1"
-        ) >"$out" 2>"$err"
-        got=$?
-    } 2>/dev/null # where the shell says that it was killed
-    [ $got -gt 128 ] || fail "it was not killed: $(cat "$err")"
-    journal=$(ls "$1"/demo-model/journal_*.jsonl)
-    cp "$journal" "$work/journal"
-    lines=$(wc -l <"$work/journal")
-    [ "$lines" -gt 20 ] && [ "$lines" -lt 140 ] || fail "$lines lines are no half-finished evaluation"
 }
 
 # Cut in the first line, behind it, between the variants of a prompt, between and behind the batches (of 6
@@ -83,7 +62,10 @@ for form in "memories 12 --no_base" "all 18"; do
     set -- $form
     whole=$work/$1 batch=$2
     variants="--adapter $work/a,$work/b ${3:-}"
-    half_done "$work/cut"
+    half_done "$work/cut" 12
+    cp "$journal" "$work/journal"
+    lines=$(wc -l <"$work/journal")
+    [ "$lines" -gt 20 ] && [ "$lines" -lt 140 ] || fail "$lines lines are no half-finished evaluation"
     ends=$(awk '{ at += length($0) + 1; print at }' "$work/journal")
     for cut in 50 "$(echo "$ends" | sed -n 1p)" "$(echo "$ends" | sed -n 3p)" "$(echo "$ends" | sed -n $((batch + 1))p)" \
         "$(echo "$ends" | sed -n $((batch + 2))p)" $(($(wc -c <"$work/journal") - 77)); do
