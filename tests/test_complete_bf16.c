@@ -27,12 +27,12 @@ typedef struct bf16_check {
 } bf16_check;
 
 static void open_check(bf16_check *b, const char *folder) {
-    const char *path = mn_test_source(folder).text;
+    const mn_test_path path = mn_test_source(folder);
     double sum = 0;
     int64_t candidates = 0;
     corpus_open(&b->c, folder);
     for (int t = 0; t < 2; t++)
-        subject_open_any(&b->one[t], path, 1 + t, POSITIONS, MN_COMPUTE_BF16);
+        subject_open_any(&b->one[t], path.text, 1 + t, POSITIONS, MN_COMPUTE_BF16);
     b->cost = naive_error(&b->one[0], folder);
     for (int64_t i = 0; i < b->c.count; i++) {
         const mn_request *r = &b->c.requests[i];
