@@ -148,6 +148,7 @@ static mn_status add_training(plan *p, const mn_run_variant *v) {
     MN_TRY(st);
     if (v->done || !p->model || !p->fever) return skip_cells(p, 6);
     MN_TRY(mn_run_train_options(&options, p->run, v));
+    options.backbone = p->model;
     MN_TRY(mn_train_plan(&e, p->device, &options));
     MN_TRY(mn_table_cell(p->table, "%lld", (long long)e.samples));
     MN_TRY(mn_table_cell(p->table, "%lld", (long long)e.steps));
