@@ -2,6 +2,7 @@
 #include "cuda/device.h"
 
 #include "cuda/copies.h"
+#include "cuda/linear.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,7 @@ static void cuda_close(mn_device *device) {
     mn_stream *s = device->stream;
     if (s) {
         if (s->stream) cudaStreamSynchronize(s->stream);
+        mn_cuda_linear_close(&s->linear);
         mn_cuda_copies_close(&s->copies);
         cudaFree(s->scratch);
         if (s->stream) cudaStreamDestroy(s->stream);
@@ -114,6 +116,7 @@ mn_status mn_cuda_open(mn_device **out, int index) {
     MN_GOTO(mn_cuda_check(cudaStreamCreateWithFlags(&d->stream->stream, cudaStreamNonBlocking),
                           "cudaStreamCreate"));
     MN_GOTO(mn_cuda_copies_open(&d->stream->copies));
+    MN_GOTO(mn_cuda_linear_open(&d->stream->linear));
     MN_GOTO(cuda_reserve(d, 0, 0));
     MN_GOTO(mn_cuda_describe(d->description, sizeof d->description, index));
     *out = d;

@@ -27,16 +27,17 @@ endif()
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES ${MNEME_CUDA_ARCHITECTURES})
 endif()
+set(CMAKE_CUDA_FLAGS_RELEASE "-O3" CACHE STRING "Flags of a release build: assertions stay on")
 enable_language(CUDA)
 set(MNEME_HAS_CUDA TRUE)
 message(STATUS "CUDA backend: ${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION}, "
                "${MNEME_CUDA_ARCHITECTURES}")
 
 file(GLOB cuda_sources CONFIGURE_DEPENDS cuda/*.cu)
-add_library(mneme_cuda MODULE ${cuda_sources})
+add_library(mneme_cuda MODULE ${cuda_sources} host/core/tensor.c)
 set_target_properties(mneme_cuda PROPERTIES
     CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF
-    CUDA_RUNTIME_LIBRARY Shared CUDA_VISIBILITY_PRESET hidden
+    CUDA_RUNTIME_LIBRARY Shared CUDA_VISIBILITY_PRESET hidden C_VISIBILITY_PRESET hidden
     CUDA_ARCHITECTURES "${MNEME_CUDA_ARCHITECTURES}"
     LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 target_include_directories(mneme_cuda PRIVATE include host ${PROJECT_SOURCE_DIR})
