@@ -57,7 +57,8 @@ static mn_status lay_out_step(mn_session *s) {
         *ints[i] = mn_tensor_1d(NULL, MN_I32, t);
         MN_TRY(mn_arena_alloc(&s->step, &ints[i]->data, mn_tensor_bytes(ints[i])));
     }
-    MN_TRY(mn_arena_alloc(&s->step, &s->seqs, (size_t)s->limits.max_seqs * sizeof *s->seqs));
+    MN_TRY(mn_arena_alloc(&s->step, &s->device_seqs,
+                          (size_t)s->limits.max_seqs * sizeof *s->device_seqs));
     return mn_variants_lay_out(s);
 }
 
@@ -112,6 +113,8 @@ mn_status mn_session_open(mn_session **out, mn_model *model, const mn_session_op
     MN_GOTO(lay_out_cache(s));
     MN_GOTO(lay_out_step(s));
     MN_GOTO(mn_variants_commit(s));
+    s->host_seqs = calloc((size_t)options->max_seqs, sizeof *s->host_seqs);
+    MN_CHECK_GOTO(s->host_seqs, MN_ERR_MEMORY, "no memory for a session");
     int64_t widest = c->ffn_dim > c->dim ? c->ffn_dim : c->dim;
     if (c->heads * c->head_dim > widest) widest = c->heads * c->head_dim;
     const int64_t rows = options->max_tokens > options->max_logits ? options->max_tokens
@@ -130,6 +133,7 @@ void mn_session_close(mn_session **session) {
     mn_arena_free(&s->step);
     mn_arena_free(&s->prefix);
     mn_variants_close(s);
+    free(s->host_seqs);
     free(s->kv);
     free(s);
     *session = NULL;
@@ -174,7 +178,9 @@ static mn_status bind_batch(mn_session *s, const mn_batch *b) {
         MN_TRY(dev->upload(dev, arrays[i].to->data, arrays[i].from,
                            (size_t)arrays[i].count * sizeof(int32_t)));
     }
-    return dev->upload(dev, s->seqs, b->seqs, (size_t)b->seq_count * sizeof *b->seqs);
+    memcpy(s->host_seqs, b->seqs, (size_t)b->seq_count * sizeof *b->seqs);
+    s->seqs = (mn_attn_seqs){s->host_seqs, s->device_seqs, b->seq_count};
+    return dev->upload(dev, s->device_seqs, s->host_seqs, (size_t)b->seq_count * sizeof *b->seqs);
 }
 
 /* One read of the residual stream per block: under a thousandth of the block's own work. */

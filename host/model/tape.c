@@ -96,7 +96,8 @@ static mn_status lay_out_step(mn_tape *t) {
             place(&t->step, floats[i].tensor, MN_F32, floats[i].rows, floats[i].d1, floats[i].d2));
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
         MN_TRY(place(&t->step, ints[i], MN_I32, n, 0, 0));
-    MN_TRY(mn_arena_alloc(&t->step, &t->seqs, (size_t)t->limits.max_seqs * sizeof *t->seqs));
+    MN_TRY(mn_arena_alloc(&t->step, &t->device_seqs,
+                          (size_t)t->limits.max_seqs * sizeof *t->device_seqs));
     /* Frozen blocks use what only backward needs otherwise. */
     t->frozen = (mn_kept){.q = t->dq, .attended = t->dq};
     if (llama) {

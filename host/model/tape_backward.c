@@ -101,7 +101,7 @@ static mn_status projections_bwd(mn_tape *t, const mn_layer *l, mn_layer *g, con
     const mn_model *m = t->model;
     const int64_t ld = t->layout.ld, tokens = t->qkv.shape[0];
     MN_TRY(mn_attention_bwd(dev, &t->dq, &t->dk, &t->dv, &t->delta, &t->dout, &k->attended, &k->q,
-                            k->kv, &k->lse, t->seqs, t->seq_count, t->scale));
+                            k->kv, &k->lse, &t->seqs, t->scale));
     MN_TRY(mn_rope_bwd(dev, &t->qkv, &t->dq, &t->dk, &t->dv, &t->layout, &m->cos_table,
                        &m->sin_table, &t->positions));
     if (g) MN_TRY(mn_tape_norm(t, &t->h, &k->x, &l->norm1_w, &l->norm1_b));

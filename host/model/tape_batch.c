@@ -69,7 +69,7 @@ static mn_status bind_batch(mn_tape *t, const mn_train_batch *b) {
         at += len;
         row += (len + MN_TAPE_KV_ALIGN - 1) / MN_TAPE_KV_ALIGN * MN_TAPE_KV_ALIGN;
     }
-    t->seq_count = b->seq_count;
+    t->seqs = (mn_attn_seqs){t->host_seqs, t->device_seqs, b->seq_count};
     set_rows(t, b->tokens, b->output_count);
     const struct {
         mn_tensor *to;
@@ -83,7 +83,8 @@ static mn_status bind_batch(mn_tape *t, const mn_train_batch *b) {
         const size_t bytes = mn_tensor_bytes(arrays[i].to);
         if (bytes > 0) MN_TRY(dev->upload(dev, arrays[i].to->data, arrays[i].from, bytes));
     }
-    return dev->upload(dev, t->seqs, t->host_seqs, (size_t)t->seq_count * sizeof *t->seqs);
+    return dev->upload(dev, t->device_seqs, t->host_seqs,
+                       (size_t)b->seq_count * sizeof *t->host_seqs);
 }
 
 mn_status mn_tape_trunk(mn_tape *t, const mn_train_batch *batch, float *hidden) {

@@ -38,8 +38,8 @@ struct mn_tape {
     mn_tensor last;  /* (R, C) residual stream behind all blocks */
     /* the batch */
     mn_tensor ids, positions, rows, outputs, targets; /* i32 */
-    mn_attn_seq *seqs;
-    int64_t seq_count;
+    mn_attn_seq *device_seqs;
+    mn_attn_seqs seqs;
     bool compact; /* R < T */
     /* scratch */
     mn_tensor h, dh;           /* (T, C) a norm's output; its gradient */
