@@ -19,8 +19,6 @@ static inline bool mn_cuda_rows_aligned(const void *p, int64_t dim) {
     return mn_cuda_aligned(p) && dim % 4 == 0;
 }
 
-static inline int64_t mn_ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
-
 /* ---- Groups of VEC elements --------------------------------------------------------------------- */
 
 template <int VEC> static __device__ __forceinline__ void load_group(float *v, const float *p) {

@@ -67,7 +67,7 @@ __global__ static void __launch_bounds__(BLOCK) cast_kernel(TO *y, const FROM *x
 template <class TO, class FROM>
 static mn_status cast_to(mn_stream *s, TO *y, const FROM *x, int64_t n) {
     const bool fours = grouped(x) && grouped(y);
-    const unsigned blocks = (unsigned)mn_ceil_div(n, fours ? 4 * BLOCK : BLOCK);
+    const unsigned blocks = (unsigned)mn_ceil_div<int64_t>(n, fours ? 4 * BLOCK : BLOCK);
     if (fours) cast_kernel<4><<<blocks, BLOCK, 0, s->stream>>>(y, x, n);
     else cast_kernel<1><<<blocks, BLOCK, 0, s->stream>>>(y, x, n);
     MN_CUDA_LAUNCHED("cast");
@@ -110,7 +110,7 @@ static mn_status take_rows(mn_stream *s, const char *name, float *y, const T *ta
                            const int32_t *ids, int64_t rows, int64_t dim) {
     if (rows == 0 || dim == 0) return MN_OK;
     const bool fours = grouped(table) && mn_cuda_rows_aligned(y, dim);
-    const int64_t groups = fours ? dim / 4 : dim, warps = mn_ceil_div(groups, WARP);
+    const int64_t groups = fours ? dim / 4 : dim, warps = mn_ceil_div<int64_t>(groups, WARP);
     const unsigned threads = WARP * (unsigned)(warps < BLOCK / WARP ? warps : BLOCK / WARP);
     if (fours) take_rows_kernel<4><<<(unsigned)rows, threads, 0, s->stream>>>(y, table, ids, dim);
     else take_rows_kernel<1><<<(unsigned)rows, threads, 0, s->stream>>>(y, table, ids, dim);

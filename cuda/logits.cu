@@ -113,7 +113,7 @@ extern "C" mn_status mn_cuda_logprob_gather(mn_stream *s, float *out, const floa
                                             const mn_row_stat *stats, const int32_t *row,
                                             const int32_t *id, int64_t count, int64_t vocab) {
     if (count == 0) return MN_OK;
-    logprob_gather_kernel<<<(unsigned)mn_ceil_div(count, BLOCK), BLOCK, 0, s->stream>>>(
+    logprob_gather_kernel<<<(unsigned)mn_ceil_div<int64_t>(count, BLOCK), BLOCK, 0, s->stream>>>(
         out, logits, stats, row, id, count, vocab);
     MN_CUDA_LAUNCHED("logprob_gather");
     return MN_OK;

@@ -128,12 +128,12 @@ __global__ static void __launch_bounds__(BLOCK, 1)
     cross_entropy_kernel(float *loss, float *logits, const int32_t *targets, float scale, int vocab,
                          int kept) {
     extern __shared__ float4 kept_elements[];
-    __shared__ float maxima[WARPS];
+    __shared__ float maxima[WARPS], chosen;
     __shared__ block_sums<double, 1> sums;
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     const row_place p = {logits + (int64_t)blockIdx.x * vocab, (float *)kept_elements, vocab, kept};
     const int target = targets[blockIdx.x];
-    const float chosen = p.row[target];
+    if (threadIdx.x == 0) chosen = p.row[target]; /* before the gradient takes its place */
     float v[HELD];
     bool finite;
     const float high = warp_max(take_row<VEC>(p, v, &finite));

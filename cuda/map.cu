@@ -59,7 +59,7 @@ static mn_status map(mn_stream *s, const char *name, OP op, targets<OP::OUT> to,
     for (int a = 0; a < OP::OUT; a++) aligned = aligned && mn_cuda_aligned(to.at[a]);
     for (int a = 0; a < OP::IN; a++) aligned = aligned && mn_cuda_aligned(from.at[a]);
     if (n == 0) return MN_OK;
-    const unsigned blocks = (unsigned)mn_ceil_div(n, aligned ? 4 * BLOCK : BLOCK);
+    const unsigned blocks = (unsigned)mn_ceil_div<int64_t>(n, aligned ? 4 * BLOCK : BLOCK);
     if (aligned) map_kernel<4><<<blocks, BLOCK, 0, s->stream>>>(op, to, from, n);
     else map_kernel<1><<<blocks, BLOCK, 0, s->stream>>>(op, to, from, n);
     MN_CUDA_LAUNCHED(name);

@@ -9,9 +9,10 @@
 typedef enum norm_kind { LAYER, RMS, GATED } norm_kind;
 
 template <norm_kind KIND, int VEC>
-__global__ static void __launch_bounds__(ROW_THREADS)
+__global__ static void __launch_bounds__(held<VEC>::THREADS)
     norm_kernel(float *y, const float *x, const float *weight, const float *bias,
                 const float *gate, float eps, int64_t rows, int dim) {
+    enum { HELD = held<VEC>::COUNT };
     __shared__ block_sums<float, 1> sums;
     float w[HELD], b[HELD];
     load_row<VEC>(w, weight, dim);
@@ -45,24 +46,25 @@ __global__ static void __launch_bounds__(ROW_THREADS)
     }
 }
 
-/* About 1024 threads on every processor: what 64 registers a thread leave room for. */
+template <norm_kind KIND, int VEC>
+static void launch(mn_stream *s, float *y, const float *x, const float *weight, const float *bias,
+                   const float *gate, float eps, int64_t rows, int64_t dim) {
+    const unsigned blocks = mn_row_blocks<VEC>(s, rows, dim);
+    norm_kernel<KIND, VEC><<<blocks, mn_row_threads<VEC>(dim), 0, s->stream>>>(
+        y, x, weight, bias, gate, eps, rows, (int)dim);
+}
+
 template <norm_kind KIND>
 static mn_status norm(mn_stream *s, const char *name, float *y, const float *x,
                       const float *weight, const float *bias, const float *gate, float eps,
                       int64_t rows, int64_t dim) {
     if (rows == 0 || dim == 0) return MN_OK;
-    MN_CHECK(dim <= ROW_MAX, MN_ERR_UNSUPPORTED, "cuda: %s of rows of %lld elements, at most %d",
+    MN_CHECK(dim <= ROW_MAX, MN_ERR_UNSUPPORTED, "CUDA: %s of rows of %lld elements, at most %d",
              name, (long long)dim, (int)ROW_MAX);
-    const unsigned threads = mn_row_threads(dim);
-    const int64_t most = (int64_t)s->sm_count * (1024 / threads);
-    const unsigned blocks = (unsigned)(rows < most ? rows : most);
-    if (mn_cuda_rows_aligned(x, dim) && mn_cuda_aligned(y) && mn_cuda_aligned(weight) &&
-        (KIND == RMS || mn_cuda_aligned(bias)))
-        norm_kernel<KIND, 4><<<blocks, threads, 0, s->stream>>>(y, x, weight, bias, gate, eps, rows,
-                                                                (int)dim);
-    else
-        norm_kernel<KIND, 1><<<blocks, threads, 0, s->stream>>>(y, x, weight, bias, gate, eps, rows,
-                                                                (int)dim);
+    const bool fours = mn_cuda_rows_aligned(x, dim) && mn_cuda_aligned(y) &&
+                       mn_cuda_aligned(weight) && mn_cuda_aligned(bias);
+    if (fours) launch<KIND, 4>(s, y, x, weight, bias, gate, eps, rows, dim);
+    else launch<KIND, 1>(s, y, x, weight, bias, gate, eps, rows, dim);
     MN_CUDA_LAUNCHED(name);
     return MN_OK;
 }

@@ -4,31 +4,20 @@
  *     dx = r (g - mean(g) - h mean(g h)),   dweight = sum over rows of dy h,   dbias = sum of dy.
  * RMSNorm has no mean(g), and its mean is 0; a gate multiplies all of them.
  *
- * A block owns every gridDim-th row: it holds a row's x and dy in registers (row.cuh), writes dx, and
- * adds the row's share to column sums that it holds, too. These go to the workspace once per block, and a
+ * A block owns every gridDim-th row: it holds a row's x and dy and the weight in registers (row.cuh), writes
+ * dx, and adds the row's share to column sums in shared memory. These go to the workspace once per block, and a
  * second kernel adds them in the order of the blocks. How many blocks there are depends on the shape alone,
  * so that the sums have the same bits on every device. Bytes that must move, an element: 12 (x, dy, dx), 16
  * where dx adds; the workspace takes 16 more per block and column. */
-#include "cuda/norm_bwd.cuh"
 #include "cuda/row.cuh"
 
 enum { PART_ROWS = 4, MIN_PARTS = 256, MAX_PARTS = 1024, PARTS_ELEMENTS = 1 << 20 };
 
 /* Blocks that share the rows: at least PART_ROWS rows each, so that their sums cost less than the rows. */
-static int64_t most_parts(int64_t dim) {
-    const int64_t n = PARTS_ELEMENTS / dim;
-    return n < MIN_PARTS ? MIN_PARTS : n > MAX_PARTS ? MAX_PARTS : n;
-}
-
 static int64_t parts_of(int64_t rows, int64_t dim) {
-    const int64_t wanted = mn_ceil_div(rows, PART_ROWS), most = most_parts(dim);
+    const int64_t wanted = mn_ceil_div<int64_t>(rows, PART_ROWS), n = PARTS_ELEMENTS / dim;
+    const int64_t most = n < MIN_PARTS ? MIN_PARTS : n > MAX_PARTS ? MAX_PARTS : n;
     return wanted < most ? wanted : most;
-}
-
-/* [part][2][dim] column sums, then one number per part for the gate. */
-size_t mn_cuda_norm_bwd_bytes(int64_t dim) {
-    const int64_t row = dim < ROW_MAX ? dim : (int64_t)ROW_MAX;
-    return row > 0 ? (size_t)(most_parts(row) * (2 * row * 4 + 8)) : 0;
 }
 
 typedef struct norm_gradient {
@@ -43,50 +32,71 @@ typedef struct norm_gradient {
 } norm_gradient;
 
 /* dx of one row from its centred x, its dy and the sums over g and g (x - mean); dy may be dx. */
-template <int VEC>
+template <int VEC, int N>
 static __device__ __forceinline__ void write_dx(const norm_gradient &p, int64_t r,
-                                                const float (&h)[HELD], const float (&dy)[HELD],
-                                                const float (&w)[HELD], float g, float gh,
+                                                const float (&h)[N], const float (&dy)[N],
+                                                const float (&w)[N], float g, float gh,
                                                 float scale) {
-    float out[HELD];
+    float out[N];
 #pragma unroll
-    for (int j = 0; j < HELD; j++) out[j] = (dy[j] * w[j] - g - h[j] * gh) * scale;
+    for (int j = 0; j < N; j++) out[j] = (dy[j] * w[j] - g - h[j] * gh) * scale;
     if (p.add) {
-        float old[HELD];
+        float old[N];
         load_row<VEC>(old, p.dx + r * p.dim, p.dim);
 #pragma unroll
-        for (int j = 0; j < HELD; j++) out[j] += old[j];
+        for (int j = 0; j < N; j++) out[j] += old[j];
     }
     store_row<VEC>(p.dx + r * p.dim, out, p.dim);
 }
 
-/* The block's column sums, and their share of the gate's gradient. */
+/* sums[column] += x, each by the thread that holds the column. */
+template <int VEC, int N>
+static __device__ __forceinline__ void add_row(float *sums, const float (&x)[N], int dim) {
+#pragma unroll
+    for (int j = 0; j < N; j += VEC) {
+        const int c = held_column<VEC>(j);
+        if (c >= dim) continue;
+        float old[VEC];
+        load_group<VEC>(old, sums + c);
+#pragma unroll
+        for (int k = 0; k < VEC; k++) old[k] += x[j + k];
+        store_group<VEC>(sums + c, old);
+    }
+}
+
+/* The block's column sums [2][dim], and their share of the gate's gradient. */
 template <int VEC>
-static __device__ __forceinline__ void write_parts(const norm_gradient &p,
-                                                   const float (&dweight)[HELD],
-                                                   const float (&dbias)[HELD],
-                                                   const float (&w)[HELD],
+static __device__ __forceinline__ void write_parts(const norm_gradient &p, const float *columns,
                                                    block_sums<double, 1> *sums) {
     float *part = p.parts + (int64_t)blockIdx.x * 2 * p.dim;
-    store_row<VEC>(part, dweight, p.dim);
-    store_row<VEC>(part + p.dim, dbias, p.dim);
-    if (!p.gate_parts) return;
-    float b[HELD];
-    load_row<VEC>(b, p.bias, p.dim);
     double gate[1] = {0};
+#pragma unroll 1
+    for (int c = (int)threadIdx.x * VEC; c < p.dim; c += (int)blockDim.x * VEC) {
+        float dweight[VEC], dbias[VEC];
+        load_group<VEC>(dweight, columns + c);
+        load_group<VEC>(dbias, columns + p.dim + c);
+        store_group<VEC>(part + c, dweight);
+        store_group<VEC>(part + p.dim + c, dbias);
 #pragma unroll
-    for (int j = 0; j < HELD; j++)
-        gate[0] += (double)w[j] * (double)dweight[j] + (double)b[j] * (double)dbias[j];
+        for (int k = 0; p.gate_parts && k < VEC; k++)
+            gate[0] += (double)p.weight[c + k] * (double)dweight[k] +
+                       (double)p.bias[c + k] * (double)dbias[k];
+    }
+    if (!p.gate_parts) return;
     block_sum(gate, sums, 0);
     if (threadIdx.x == 0) p.gate_parts[blockIdx.x] = gate[0];
 }
 
 template <bool CENTRED, bool SUMS, int VEC>
-__global__ static void __launch_bounds__(ROW_THREADS) norm_bwd_kernel(norm_gradient p) {
+__global__ static void __launch_bounds__(held<VEC>::THREADS) norm_bwd_kernel(norm_gradient p) {
+    enum { HELD = held<VEC>::COUNT };
     __shared__ block_sums<float, 1> mean_sums;
     __shared__ block_sums<float, 3> sums;
     __shared__ block_sums<double, 1> gate_sums;
-    float w[HELD], dweight[HELD] = {0}, dbias[HELD] = {0};
+    extern __shared__ float4 column_sums[]; /* [2][dim]: every thread adds to its own columns */
+    float *columns = (float *)column_sums, w[HELD] = {0};
+    if (SUMS) store_row<VEC>(columns, w, p.dim);
+    if (SUMS) store_row<VEC>(columns + p.dim, w, p.dim);
     load_row<VEC>(w, p.weight, p.dim);
     const float gate = p.gate ? *p.gate : 1.0f, n = (float)p.dim;
     int turn = 0;
@@ -112,14 +122,14 @@ __global__ static void __launch_bounds__(ROW_THREADS) norm_bwd_kernel(norm_gradi
 #pragma unroll
         for (int j = 0; j < HELD; j++) h[j] *= scale;
         write_dx<VEC>(p, r, h, dy, w, CENTRED ? s[2] / n : 0.0f, s[1] * scale / n, scale * gate);
-        if (!SUMS) continue;
+        if (SUMS) {
+            add_row<VEC>(columns + p.dim, dy, p.dim);
 #pragma unroll
-        for (int j = 0; j < HELD; j++) {
-            dweight[j] += dy[j] * h[j];
-            dbias[j] += dy[j];
+            for (int j = 0; j < HELD; j++) dy[j] *= h[j];
+            add_row<VEC>(columns, dy, p.dim);
         }
     }
-    if (SUMS) write_parts<VEC>(p, dweight, dbias, w, &gate_sums);
+    if (SUMS) write_parts<VEC>(p, columns, &gate_sums);
 }
 
 /* ---- The sum over the parts --------------------------------------------------------------------- */
@@ -164,36 +174,39 @@ __global__ static void __launch_bounds__(COLUMNS *GROUPS) norm_parts_kernel(part
 
 /* ---- Launchers ---------------------------------------------------------------------------------- */
 
+template <bool CENTRED, bool SUMS, int VEC>
+static mn_status launch(mn_stream *s, const norm_gradient *p, int64_t parts) {
+    const auto kernel = norm_bwd_kernel<CENTRED, SUMS, VEC>;
+    const unsigned blocks = SUMS ? (unsigned)parts : mn_row_blocks<VEC>(s, p->rows, p->dim);
+    const size_t shared = SUMS ? 2 * (size_t)p->dim * sizeof(float) : 0;
+    if (SUMS)
+        MN_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         2 * ROW_MAX * sizeof(float)));
+    kernel<<<blocks, mn_row_threads<VEC>(p->dim), shared, s->stream>>>(*p);
+    MN_CUDA_LAUNCHED("the gradient of a norm");
+    return MN_OK;
+}
+
 template <bool CENTRED, bool SUMS>
-static void launch_rows(mn_stream *s, const norm_gradient *p, unsigned blocks) {
-    const unsigned threads = mn_row_threads(p->dim);
-    bool fours = mn_cuda_rows_aligned(p->x, p->dim) && mn_cuda_aligned(p->dy) &&
-                 mn_cuda_aligned(p->dx) && mn_cuda_aligned(p->weight);
-    fours = fours && (!p->bias || mn_cuda_aligned(p->bias));
-    if (fours) norm_bwd_kernel<CENTRED, SUMS, 4><<<blocks, threads, 0, s->stream>>>(*p);
-    else norm_bwd_kernel<CENTRED, SUMS, 1><<<blocks, threads, 0, s->stream>>>(*p);
+static mn_status launch_rows(mn_stream *s, const norm_gradient *p, int64_t parts) {
+    const bool fours = mn_cuda_rows_aligned(p->x, p->dim) && mn_cuda_aligned(p->dy) &&
+                       mn_cuda_aligned(p->dx) && mn_cuda_aligned(p->weight) &&
+                       mn_cuda_aligned(p->bias);
+    return fours ? launch<CENTRED, SUMS, 4>(s, p, parts) : launch<CENTRED, SUMS, 1>(s, p, parts);
 }
 
 template <bool CENTRED>
 static mn_status norm_bwd(mn_stream *s, const char *name, norm_gradient p, float *dweight,
                           float *dbias, float *dgate, int64_t dim) {
     if (p.rows == 0 || dim == 0) return MN_OK;
-    MN_CHECK(dim <= ROW_MAX, MN_ERR_UNSUPPORTED, "cuda: %s of rows of %lld elements, at most %d",
+    MN_CHECK(dim <= ROW_MAX, MN_ERR_UNSUPPORTED, "CUDA: %s of rows of %lld elements, at most %d",
              name, (long long)dim, (int)ROW_MAX);
     p.dim = (int)dim;
-    if (!dweight) {
-        const int64_t most = (int64_t)s->sm_count * (1024 / mn_row_threads(dim));
-        launch_rows<CENTRED, false>(s, &p, (unsigned)(p.rows < most ? p.rows : most));
-        MN_CUDA_LAUNCHED(name);
-        return MN_OK;
-    }
+    if (!dweight) return launch_rows<CENTRED, false>(s, &p, 0);
     const int64_t count = parts_of(p.rows, dim);
-    void *scratch;
-    MN_TRY(mn_cuda_scratch(s, &scratch, mn_cuda_norm_bwd_bytes(dim)));
-    p.parts = (float *)scratch;
+    MN_TRY(mn_cuda_scratch(s, &p.parts, (size_t)count * (2 * (size_t)dim * 4 + 8)));
     p.gate_parts = dgate ? (double *)(p.parts + 2 * dim * count) : NULL;
-    launch_rows<CENTRED, true>(s, &p, (unsigned)count);
-    MN_CUDA_LAUNCHED(name);
+    MN_TRY((launch_rows<CENTRED, true>(s, &p, count)));
     const part_sums sums = {.dweight = dweight,
                             .dbias = dbias,
                             .dgate = dgate,
@@ -202,7 +215,7 @@ static mn_status norm_bwd(mn_stream *s, const char *name, norm_gradient p, float
                             .gate_parts = p.gate_parts,
                             .count = count,
                             .dim = p.dim};
-    const dim3 grid((unsigned)mn_ceil_div(dim, COLUMNS), dbias ? 2 : 1);
+    const dim3 grid((unsigned)mn_ceil_div<int64_t>(dim, COLUMNS), dbias ? 2 : 1);
     norm_parts_kernel<<<grid, COLUMNS * GROUPS, 0, s->stream>>>(sums);
     MN_CUDA_LAUNCHED(name);
     return MN_OK;

@@ -1,17 +1,31 @@
 /* row.cuh - a row of up to 8192 floats, held in the registers of one block.
  *
- * Every thread holds HELD elements as groups of VEC; group k of a thread is group k * blockDim + thread of
- * the row. Places behind the row's end hold 0 and are never written back. So a norm reads its row once,
+ * Every thread holds N elements as groups of VEC; group k of a thread is group k * blockDim + thread of the
+ * row. Places behind the row's end hold 0 and are never written back. So a norm reads its row once,
  * however many sums it needs of it. */
 #pragma once
 
 #include "cuda/block.cuh"
 
-enum { HELD = 16, ROW_THREADS = 512, ROW_MAX = HELD * ROW_THREADS };
+enum { ROW_MAX = 8192 };
 
-/* Threads that hold a row of `dim`: whole warps, about 16 elements each. */
-static inline unsigned mn_row_threads(int64_t dim) {
-    return (unsigned)(mn_ceil_div(mn_ceil_div(dim, HELD), WARP) * WARP);
+/* Elements a thread holds: single ones have more addresses, which need registers, too. */
+template <int VEC> struct held {
+    enum { COUNT = VEC == 4 ? 16 : 8, THREADS = ROW_MAX / COUNT };
+};
+
+/* Threads that hold a row of `dim` elements: whole warps. */
+template <int VEC> static inline unsigned mn_row_threads(int64_t dim) {
+    const int64_t threads = mn_ceil_div<int64_t>(dim, held<VEC>::COUNT);
+    return (unsigned)(mn_ceil_div<int64_t>(threads, WARP) * WARP);
+}
+
+/* Blocks for rows that a kernel of about 96 registers a thread works off: what the processors hold at a time. */
+template <int VEC>
+static inline unsigned mn_row_blocks(const mn_stream *s, int64_t rows, int64_t dim) {
+    const int64_t resident = 640 / mn_row_threads<VEC>(dim);
+    const int64_t most = s->sm_count * (resident > 0 ? resident : 1);
+    return (unsigned)(rows < most ? rows : most);
 }
 
 /* The column of a thread's held element j. */
@@ -19,10 +33,10 @@ template <int VEC> static __device__ __forceinline__ int held_column(int j) {
     return ((j / VEC) * (int)blockDim.x + (int)threadIdx.x) * VEC + j % VEC;
 }
 
-template <int VEC>
-static __device__ __forceinline__ void load_row(float (&v)[HELD], const float *row, int dim) {
+template <int VEC, int N>
+static __device__ __forceinline__ void load_row(float (&v)[N], const float *row, int dim) {
 #pragma unroll
-    for (int j = 0; j < HELD; j += VEC) {
+    for (int j = 0; j < N; j += VEC) {
         const int c = held_column<VEC>(j);
         if (c < dim) {
             load_group<VEC>(&v[j], row + c);
@@ -33,25 +47,25 @@ static __device__ __forceinline__ void load_row(float (&v)[HELD], const float *r
     }
 }
 
-template <int VEC>
-static __device__ __forceinline__ void store_row(float *row, const float (&v)[HELD], int dim) {
+template <int VEC, int N>
+static __device__ __forceinline__ void store_row(float *row, const float (&v)[N], int dim) {
 #pragma unroll
-    for (int j = 0; j < HELD; j += VEC) {
+    for (int j = 0; j < N; j += VEC) {
         const int c = held_column<VEC>(j);
         if (c < dim) store_group<VEC>(row + c, &v[j]);
     }
 }
 
-static __device__ __forceinline__ float held_sum(const float (&v)[HELD]) {
+template <int N> static __device__ __forceinline__ float held_sum(const float (&v)[N]) {
     float sum = 0;
 #pragma unroll
-    for (int j = 0; j < HELD; j++) sum += v[j];
+    for (int j = 0; j < N; j++) sum += v[j];
     return sum;
 }
 
 /* v -= mean, and 0 stays behind the row's end. */
-template <int VEC>
-static __device__ __forceinline__ void subtract_mean(float (&v)[HELD], float mean, int dim) {
+template <int VEC, int N>
+static __device__ __forceinline__ void subtract_mean(float (&v)[N], float mean, int dim) {
 #pragma unroll
-    for (int j = 0; j < HELD; j++) v[j] = held_column<VEC>(j) < dim ? v[j] - mean : 0;
+    for (int j = 0; j < N; j++) v[j] = held_column<VEC>(j) < dim ? v[j] - mean : 0;
 }

@@ -5,7 +5,7 @@ enum { BLOCK = 256, WARPS = BLOCK / WARP, CHUNKS = 4, LIST = 2 * CHUNKS * BLOCK 
 
 /* Threads for rows of this many groups: whole warps, at most a block. */
 static unsigned threads_for(int64_t groups) {
-    const int64_t warps = mn_ceil_div(groups, WARP);
+    const int64_t warps = mn_ceil_div<int64_t>(groups, WARP);
     return (unsigned)(WARP * (warps < WARPS ? warps : WARPS));
 }
 

@@ -45,7 +45,7 @@ __global__ static void __launch_bounds__(BLOCK)
 
 /* Blocks for n elements in groups of vec, GROUPS groups a thread. */
 static unsigned blocks_for(int64_t n, int vec) {
-    const int64_t blocks = mn_ceil_div(n, (int64_t)vec * GROUPS * BLOCK);
+    const int64_t blocks = mn_ceil_div<int64_t>(n, (int64_t)vec * GROUPS * BLOCK);
     return (unsigned)(blocks < MOST_BLOCKS ? blocks : MOST_BLOCKS);
 }
 
@@ -53,9 +53,8 @@ extern "C" mn_status mn_cuda_square_sum(mn_stream *s, double *sum, const float *
     if (n == 0) return MN_OK;
     const bool fours = mn_cuda_aligned(x);
     const unsigned blocks = blocks_for(n, fours ? 4 : 1);
-    void *scratch;
-    MN_TRY(mn_cuda_scratch(s, &scratch, MOST_BLOCKS * sizeof(double)));
-    double *parts = (double *)scratch;
+    double *parts;
+    MN_TRY(mn_cuda_scratch(s, &parts, MOST_BLOCKS * sizeof *parts));
     if (fours) square_sum_kernel<4><<<blocks, BLOCK, 0, s->stream>>>(parts, x, n);
     else square_sum_kernel<1><<<blocks, BLOCK, 0, s->stream>>>(parts, x, n);
     MN_CUDA_LAUNCHED("square_sum");
