@@ -18,7 +18,8 @@ template <int DP> struct forward_shape {
         TILE = KEYS * PITCH,
         STAGE = 2 * TILE,
         Q_SHARED = DP > 128,
-        BLOCKS = DP <= 64 ? 4 : DP <= 128 ? 3 : 1, /* registers for so many on a multiprocessor */
+        BLOCKS = DP <= 64 ? 4 : DP <= 96 ? 3 : DP <= 128 ? 2 : 1, /* registers for so many on a
+                                                                     multiprocessor */
         BYTES = (2 * STAGE + (Q_SHARED ? MN_ATTENTION_ROWS * PITCH : 0)) * 2
     };
 };
