@@ -87,7 +87,7 @@ mn_status mn_cuda_describe(char *text, size_t size, int index) {
     return MN_OK;
 }
 
-mn_status mn_cuda_open(mn_device **out, int index) {
+mn_status mn_cuda_device_open(mn_device **out, int index) {
     mn_status st = MN_OK;
     mn_device *d = NULL;
     named_device *block = (named_device *)calloc(1, sizeof *block);
@@ -98,6 +98,7 @@ mn_status mn_cuda_open(mn_device **out, int index) {
     d->name = block->name;
     d->k = &mn_cuda_kernels;
     d->host_memory = false;
+    d->narrow_products = true;
     d->threads = 1;
     d->alloc = cuda_alloc;
     d->release = cuda_release;

@@ -42,10 +42,11 @@ set_target_properties(mneme_cuda PROPERTIES
     LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 target_include_directories(mneme_cuda PRIVATE include host ${PROJECT_SOURCE_DIR})
 # No -ffast-math in any form: NaN checks and the CPU's numbers.
-target_compile_options(mneme_cuda PRIVATE -lineinfo --no-compress "-Xcompiler=-Wall,-Wextra")
+set(cuda_flags -lineinfo --no-compress -Xcompiler=-Wall,-Wextra)
 if(MNEME_WERROR)
-    target_compile_options(mneme_cuda PRIVATE --Werror all-warnings -Xcompiler=-Werror
-        "-Xptxas=--warn-on-spills,--warn-on-local-memory-usage,--warning-as-error")
+    list(APPEND cuda_flags --Werror=all-warnings -Xcompiler=-Werror
+         -Xptxas=--warn-on-spills,--warn-on-local-memory-usage,--warning-as-error)
 endif()
+target_compile_options(mneme_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${cuda_flags}>")
 target_link_libraries(mneme_cuda PRIVATE CUDA::cublasLt)
 install(TARGETS mneme_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
