@@ -23,6 +23,7 @@ template <int DP> struct keys_shape {
         PARTS = DP > 128 ? 2 : 1,
         COLUMNS = DP / PARTS,    /* of dk and dv that a block owns */
         IN_REGISTERS = DP <= 96, /* K and V of the warp */
+        BLOCKS = DP <= 64 ? 3 : DP <= 128 ? 2 : 1, /* registers for so many on a multiprocessor */
         BYTES = (2 * KEYS_TILE + 2 * STAGE) * 2
     };
 };
@@ -86,7 +87,7 @@ static __device__ __forceinline__ void add_rows(float sum[COLUMNS / 8][4], const
 }
 
 template <int DP, bool EXACT>
-static __global__ void __launch_bounds__(MN_ATTENTION_THREADS)
+static __global__ void __launch_bounds__(MN_ATTENTION_THREADS, keys_shape<DP>::BLOCKS)
     attention_bwd_keys_kernel(const backward_args a) {
     typedef keys_shape<DP> shape;
     enum { ROWS = shape::ROWS, PITCH = shape::PITCH, COLUMNS = shape::COLUMNS };

@@ -17,6 +17,7 @@ template <int DP> struct queries_shape {
         STAGE = 2 * TILE,
         ROWS_TILE = MN_ATTENTION_ROWS * PITCH,
         SHARED_ROWS = DP > 128,
+        BLOCKS = DP <= 64 ? 3 : DP <= 128 ? 2 : 1, /* registers for so many on a multiprocessor */
         BYTES = (2 * STAGE + (SHARED_ROWS ? 2 * ROWS_TILE : 0)) * 2
     };
 };
@@ -79,7 +80,7 @@ static __device__ __forceinline__ void query_step(float dq[DP / 8][4], const uin
 }
 
 template <int DP, bool EXACT>
-static __global__ void __launch_bounds__(MN_ATTENTION_THREADS)
+static __global__ void __launch_bounds__(MN_ATTENTION_THREADS, queries_shape<DP>::BLOCKS)
     attention_bwd_queries_kernel(const backward_args a) {
     typedef queries_shape<DP> shape;
     enum { KEYS = shape::KEYS, PITCH = shape::PITCH, IN_REGISTERS = !shape::SHARED_ROWS };

@@ -18,6 +18,8 @@ template <int DP> struct forward_shape {
         TILE = KEYS * PITCH,
         STAGE = 2 * TILE,
         Q_SHARED = DP > 128,
+        BLOCKS = DP <= 64 ? 4 : DP <= 96 ? 3 : DP <= 128 ? 2 : 1, /* registers for so many on a
+                                                                     multiprocessor */
         BYTES = (2 * STAGE + (Q_SHARED ? MN_ATTENTION_ROWS * PITCH : 0)) * 2
     };
 };
@@ -56,7 +58,7 @@ static __device__ __forceinline__ void store_rows(const attention_args *a, const
 /* EXACT: the head size is DP, known to the compiler. Else it is a->dim <= DP; columns behind it are
  * zero. */
 template <int DP, bool EXACT>
-static __global__ void __launch_bounds__(MN_ATTENTION_THREADS)
+static __global__ void __launch_bounds__(MN_ATTENTION_THREADS, forward_shape<DP>::BLOCKS)
     attention_fwd_kernel(const attention_args a) {
     typedef forward_shape<DP> shape;
     enum { KEYS = shape::KEYS, PITCH = shape::PITCH };

@@ -2,6 +2,7 @@
 #include "cuda/device.h"
 
 #include "cuda/copies.h"
+#include "cuda/kv.h"
 #include "cuda/linear.h"
 
 #include <stdio.h>
@@ -55,9 +56,8 @@ static mn_status cuda_reserve(mn_device *device, int64_t rows, int64_t width) {
     return MN_OK;
 }
 
-/* K and V are fp16, (rows, kv_heads, D). */
 static size_t cuda_kv_bytes(int64_t rows, int64_t kv_heads, int64_t head_dim) {
-    return (size_t)(rows * kv_heads * head_dim) * 2;
+    return (size_t)(rows * kv_heads * mn_cuda_kv_width(head_dim)) * 2;
 }
 
 static void cuda_close(mn_device *device) {

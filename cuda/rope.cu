@@ -62,12 +62,13 @@ MN_DEVICE void turn(Out *to, const float *from, int i, const turning *t, const f
     }
     const int d = i * V;
     const piece<V> a = read<V>(from + d), b = read<V>(from + d + t->half);
+    const piece<V> cosine = read<V>(c + d), sine = read<V>(s + d);
     piece<V> x, y;
 #pragma unroll
     for (int e = 0; e < V; e++) {
-        const float sine = BACK ? -s[d + e] : s[d + e];
-        x.x[e] = a.x[e] * c[d + e] - b.x[e] * sine;
-        y.x[e] = b.x[e] * c[d + e] + a.x[e] * sine;
+        const float si = BACK ? -sine.x[e] : sine.x[e];
+        x.x[e] = a.x[e] * cosine.x[e] - b.x[e] * si;
+        y.x[e] = b.x[e] * cosine.x[e] + a.x[e] * si;
     }
     write<V>(to + d, x);
     write<V>(to + d + t->half, y);
