@@ -1,6 +1,5 @@
 /* registry.cpp - what nvcc's host code registers: fat binaries with PTX inside, kernels, variables. */
 #include "runtime.h"
-#include <crt/host_defines.h>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
