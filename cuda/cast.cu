@@ -110,8 +110,8 @@ static mn_status take_rows(mn_stream *s, const char *name, float *y, const T *ta
                            const int32_t *ids, int64_t rows, int64_t dim) {
     if (rows == 0 || dim == 0) return MN_OK;
     const bool fours = grouped(table) && mn_cuda_rows_aligned(y, dim);
-    const int64_t groups = fours ? dim / 4 : dim, warps = mn_ceil_div<int64_t>(groups, WARP);
-    const unsigned threads = WARP * (unsigned)(warps < BLOCK / WARP ? warps : BLOCK / WARP);
+    const int64_t wanted = mn_ceil_div<int64_t>(fours ? dim / 4 : dim, WARP) * WARP;
+    const unsigned threads = wanted < BLOCK ? (unsigned)wanted : (unsigned)BLOCK;
     if (fours) take_rows_kernel<4><<<(unsigned)rows, threads, 0, s->stream>>>(y, table, ids, dim);
     else take_rows_kernel<1><<<(unsigned)rows, threads, 0, s->stream>>>(y, table, ids, dim);
     MN_CUDA_LAUNCHED(name);

@@ -16,7 +16,8 @@ enum { PART_ROWS = 4, MIN_PARTS = 256, MAX_PARTS = 1024, PARTS_ELEMENTS = 1 << 2
 /* Blocks that share the rows: at least PART_ROWS rows each, so that their sums cost less than the rows. */
 static int64_t parts_of(int64_t rows, int64_t dim) {
     const int64_t wanted = mn_ceil_div<int64_t>(rows, PART_ROWS), n = PARTS_ELEMENTS / dim;
-    const int64_t most = n < MIN_PARTS ? MIN_PARTS : n > MAX_PARTS ? MAX_PARTS : n;
+    int64_t most = n < MAX_PARTS ? n : (int64_t)MAX_PARTS;
+    if (most < MIN_PARTS) most = MIN_PARTS;
     return wanted < most ? wanted : most;
 }
 
@@ -221,29 +222,31 @@ static mn_status norm_bwd(mn_stream *s, const char *name, norm_gradient p, float
     return MN_OK;
 }
 
+static norm_gradient gradient_of(float *dx, const float *dy, const float *x, const float *weight,
+                                 float eps, int64_t rows) {
+    norm_gradient p = {};
+    p.dx = dx;
+    p.dy = dy;
+    p.x = x;
+    p.weight = weight;
+    p.eps = eps;
+    p.rows = rows;
+    return p;
+}
+
 extern "C" mn_status mn_cuda_layernorm_bwd(mn_stream *s, float *dx, float *dweight, float *dbias,
                                            const float *dy, const float *x, const float *weight,
                                            float eps, bool add, int64_t rows, int64_t dim) {
-    const norm_gradient p = {.dx = dx,
-                             .dy = dy,
-                             .x = x,
-                             .weight = weight,
-                             .rows = rows,
-                             .eps = eps,
-                             .add = add};
+    norm_gradient p = gradient_of(dx, dy, x, weight, eps, rows);
+    p.add = add;
     return norm_bwd<true>(s, "layernorm_bwd", p, dweight, dbias, NULL, dim);
 }
 
 extern "C" mn_status mn_cuda_rmsnorm_bwd(mn_stream *s, float *dx, float *dweight, const float *dy,
                                          const float *x, const float *weight, float eps, bool add,
                                          int64_t rows, int64_t dim) {
-    const norm_gradient p = {.dx = dx,
-                             .dy = dy,
-                             .x = x,
-                             .weight = weight,
-                             .rows = rows,
-                             .eps = eps,
-                             .add = add};
+    norm_gradient p = gradient_of(dx, dy, x, weight, eps, rows);
+    p.add = add;
     return norm_bwd<false>(s, "rmsnorm_bwd", p, dweight, NULL, NULL, dim);
 }
 
@@ -252,13 +255,8 @@ extern "C" mn_status mn_cuda_gated_norm_bwd(mn_stream *s, float *dd, float *dwei
                                             const float *weight, const float *bias,
                                             const float *gate, float eps, int64_t rows,
                                             int64_t dim) {
-    const norm_gradient p = {.dx = dd,
-                             .dy = dy,
-                             .x = d,
-                             .weight = weight,
-                             .bias = bias,
-                             .gate = gate,
-                             .rows = rows,
-                             .eps = eps};
+    norm_gradient p = gradient_of(dd, dy, d, weight, eps, rows);
+    p.bias = bias;
+    p.gate = gate;
     return norm_bwd<true>(s, "gated_norm_bwd", p, dweight, dbias, dgate, dim);
 }

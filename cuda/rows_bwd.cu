@@ -5,8 +5,8 @@ enum { BLOCK = 256, WARPS = BLOCK / WARP, CHUNKS = 4, LIST = 2 * CHUNKS * BLOCK 
 
 /* Threads for rows of this many groups: whole warps, at most a block. */
 static unsigned threads_for(int64_t groups) {
-    const int64_t warps = mn_ceil_div<int64_t>(groups, WARP);
-    return (unsigned)(WARP * (warps < WARPS ? warps : WARPS));
+    const int64_t threads = mn_ceil_div<int64_t>(groups, WARP) * WARP;
+    return threads < BLOCK ? (unsigned)threads : (unsigned)BLOCK;
 }
 
 /* ---- Gather ------------------------------------------------------------------------------------- */

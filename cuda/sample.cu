@@ -25,10 +25,11 @@ static __device__ __forceinline__ float block_max(const float *row, int begin, i
 __global__ static void __launch_bounds__(BLOCK)
     sample_kernel(int32_t *id, const float *logits, const float *u, double temperature, int vocab) {
     __shared__ float maxima[WARPS];
-    __shared__ double upto[BLOCK + 1]; /* the sum of all ids below a thread's first */
+    __shared__ double upto[BLOCK + 1]; /* sums of all ids below a thread's first */
     __shared__ int drawn;
     const float *row = logits + (int64_t)blockIdx.x * vocab;
     const int lines = (vocab + LINE - 1) / LINE, run = (lines + BLOCK - 1) / BLOCK * LINE;
+    const int busy = (vocab + run - 1) / run; /* threads that have ids */
     const int begin = min((int)threadIdx.x * run, vocab), end = min(begin + run, vocab);
     const double max = (double)block_max(row, begin, end, maxima);
     double sum = 0;
@@ -38,11 +39,11 @@ __global__ static void __launch_bounds__(BLOCK)
     if (threadIdx.x == 0) {
         drawn = vocab - 1; /* of a row with NaN */
         upto[0] = 0;
-        for (int t = 0; t < BLOCK; t++) upto[t + 1] += upto[t];
+        for (int t = 0; t < busy; t++) upto[t + 1] += upto[t];
     }
     __syncthreads();
-    const double limit = (double)u[blockIdx.x] * upto[BLOCK], below = upto[threadIdx.x];
-    if (below <= limit && upto[threadIdx.x + 1] > limit) { /* true for one thread */
+    const double limit = (double)u[blockIdx.x] * upto[busy], below = upto[threadIdx.x];
+    if (begin < end && below <= limit && upto[threadIdx.x + 1] > limit) { /* in one thread */
         int i = begin;
         double seen = 0;
         for (; i < end; i++) {

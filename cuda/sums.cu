@@ -46,7 +46,7 @@ __global__ static void __launch_bounds__(BLOCK)
 /* Blocks for n elements in groups of vec, GROUPS groups a thread. */
 static unsigned blocks_for(int64_t n, int vec) {
     const int64_t blocks = mn_ceil_div<int64_t>(n, (int64_t)vec * GROUPS * BLOCK);
-    return (unsigned)(blocks < MOST_BLOCKS ? blocks : MOST_BLOCKS);
+    return blocks < MOST_BLOCKS ? (unsigned)blocks : (unsigned)MOST_BLOCKS;
 }
 
 extern "C" mn_status mn_cuda_square_sum(mn_stream *s, double *sum, const float *x, int64_t n) {

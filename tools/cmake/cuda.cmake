@@ -42,7 +42,7 @@ set_target_properties(mneme_cuda PROPERTIES
     LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 target_include_directories(mneme_cuda PRIVATE include host ${PROJECT_SOURCE_DIR})
 # No -ffast-math in any form: NaN checks and the CPU's numbers.
-set(cuda_flags -lineinfo --no-compress -Xcompiler=-Wall,-Wextra)
+set(cuda_flags -lineinfo --no-compress -Xcompiler=-Wall)
 if(MNEME_WERROR)
     list(APPEND cuda_flags --Werror=all-warnings -Xcompiler=-Werror
          -Xptxas=--warn-on-spills,--warn-on-local-memory-usage,--warning-as-error)
