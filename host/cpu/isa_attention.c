@@ -174,15 +174,15 @@ static void sequence_head(walk *w, float *out, float *lse, const float *q, const
 }
 
 mn_status MN_CPU(attention_fwd)(mn_stream *s, float *out, float *lse, const float *q,
-                                mn_kv_layer kv, const mn_attn_seq *seqs, int64_t nseq,
-                                int64_t heads, float scale) {
+                                mn_kv_layer kv, const mn_attn_seqs *seqs, int64_t heads,
+                                float scale) {
 #pragma omp parallel num_threads(s->threads)
     {
         walk w;
 #pragma omp for collapse(2) schedule(dynamic)
-        for (int64_t i = 0; i < nseq; i++)
+        for (int64_t i = 0; i < seqs->count; i++)
             for (int64_t head = 0; head < heads; head++)
-                sequence_head(&w, out, lse, q, &kv, &seqs[i], head, heads, scale);
+                sequence_head(&w, out, lse, q, &kv, &seqs->host[i], head, heads, scale);
     }
     return MN_OK;
 }
