@@ -2,6 +2,8 @@
 #include "cuda/device.h"
 
 #include "cuda/copies.h"
+#include "cuda/kv.h"
+#include "cuda/linear.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,15 +56,15 @@ static mn_status cuda_reserve(mn_device *device, int64_t rows, int64_t width) {
     return MN_OK;
 }
 
-/* K and V are fp16, (rows, kv_heads, D). */
 static size_t cuda_kv_bytes(int64_t rows, int64_t kv_heads, int64_t head_dim) {
-    return (size_t)(rows * kv_heads * head_dim) * 2;
+    return (size_t)(rows * kv_heads * mn_cuda_kv_width(head_dim)) * 2;
 }
 
 static void cuda_close(mn_device *device) {
     mn_stream *s = device->stream;
     if (s) {
         if (s->stream) cudaStreamSynchronize(s->stream);
+        mn_cuda_linear_close(&s->linear);
         mn_cuda_copies_close(&s->copies);
         cudaFree(s->scratch);
         if (s->stream) cudaStreamDestroy(s->stream);
@@ -85,7 +87,7 @@ mn_status mn_cuda_describe(char *text, size_t size, int index) {
     return MN_OK;
 }
 
-mn_status mn_cuda_open(mn_device **out, int index) {
+mn_status mn_cuda_device_open(mn_device **out, int index) {
     mn_status st = MN_OK;
     mn_device *d = NULL;
     named_device *block = (named_device *)calloc(1, sizeof *block);
@@ -96,6 +98,7 @@ mn_status mn_cuda_open(mn_device **out, int index) {
     d->name = block->name;
     d->k = &mn_cuda_kernels;
     d->host_memory = false;
+    d->narrow_products = true;
     d->threads = 1;
     d->alloc = cuda_alloc;
     d->release = cuda_release;
@@ -114,6 +117,7 @@ mn_status mn_cuda_open(mn_device **out, int index) {
     MN_GOTO(mn_cuda_check(cudaStreamCreateWithFlags(&d->stream->stream, cudaStreamNonBlocking),
                           "cudaStreamCreate"));
     MN_GOTO(mn_cuda_copies_open(&d->stream->copies));
+    MN_GOTO(mn_cuda_linear_open(&d->stream->linear));
     MN_GOTO(cuda_reserve(d, 0, 0));
     MN_GOTO(mn_cuda_describe(d->description, sizeof d->description, index));
     *out = d;

@@ -4,7 +4,7 @@
 
 #include "cuda/stream.h"
 
-mn_status mn_cuda_open(mn_device **out, int index);
+mn_status mn_cuda_device_open(mn_device **out, int index);
 /* "NVIDIA H100 80GB HBM3, sm_90, 132 multiprocessors, 79.6 GiB" */
 mn_status mn_cuda_describe(char *text, size_t size, int index);
 

@@ -1,7 +1,6 @@
 /* plugin.cu - the one function that the registry calls, and the texts it asks for. */
 #include "cuda/device.h"
 
-#include <cublasLt.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -25,16 +24,17 @@ static mn_status count(int *devices) {
 extern "C" __attribute__((visibility("default"))) const mn_plugin *
 mn_plugin_open(const mn_plugin_host *host) {
     static mn_plugin plugin = {};
-    const size_t lt = cublasLtGetVersion();
+    int version = 0;
     program = host;
     plugin.abi = MN_PLUGIN_ABI;
     plugin.device_bytes = sizeof(mn_device);
     plugin.kernels_bytes = sizeof(mn_kernels);
-    snprintf(plugin.libraries, sizeof plugin.libraries, "CUDA %d.%d, cuBLASLt %zu.%zu.%zu",
-             CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10, lt / 10000, lt % 10000 / 100,
-             lt % 100);
+    cudaRuntimeGetVersion(&version);
+    snprintf(plugin.libraries, sizeof plugin.libraries, "built with CUDA %d.%d, runs with %d.%d",
+             CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10, version / 1000,
+             version % 1000 / 10);
     plugin.count = count;
     plugin.describe = mn_cuda_describe;
-    plugin.open = mn_cuda_open;
+    plugin.open = mn_cuda_device_open;
     return &plugin;
 }

@@ -9,7 +9,7 @@ export LC_ALL=C
 jobs=$(nproc)
 logs=build/check
 
-c_files() { find host include tests -name '*.[ch]' -print0; }
+c_files() { find host include tests cuda -name '*.[ch]' -print0 -o -name '*.cu' -print0 -o -name '*.cuh' -print0; }
 formatter() { command -v clang-format-14 || { clang-format --version 2>/dev/null | grep -q 'version 14\.' && echo clang-format; }; }
 
 case "${1:-}" in

@@ -27,7 +27,8 @@ static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL}
 
 static const mn_option common_rows[] = {
     MN_OPT_STRING(mn_common_options, device, "NAME", "auto",
-                  "where to compute: cpu, or auto for the best one there is"),
+                  "where to compute: cpu, cuda (the first GPU), cuda:N, or auto: a GPU when "
+                  "there is one"),
     MN_OPT_I64(mn_common_options, threads, "0", 0, 1024, "threads to use; 0 takes all cores"),
     MN_OPT_CHOICE(mn_common_options, log_level, "info", log_levels,
                   "what to report on standard error"),

@@ -18,7 +18,7 @@ typedef struct mn_plugin_host {
 typedef struct mn_plugin {
     int abi;
     size_t device_bytes, kernels_bytes; /* sizeof mn_device and mn_kernels, as it was compiled */
-    char libraries[128];                /* "CUDA 13.0, cuBLASLt 13.1" */
+    char libraries[128];                /* "built with CUDA 13.0, runs with 13.0" */
     mn_status (*count)(int *devices);   /* fails when the runtime does, with its words */
     /* "NVIDIA H100 80GB HBM3, sm_90, 132 multiprocessors, 79.6 GiB" */
     mn_status (*describe)(char *text, size_t size, int index);

@@ -91,8 +91,10 @@ mn_status mn_tape_trunk(mn_tape *t, const mn_train_batch *batch, float *hidden) 
     mn_device *dev = t->model->device;
     MN_CHECK(!t->limits.full, MN_ERR_USAGE, "nothing is frozen when the whole model trains");
     MN_TRY(bind_batch(t, batch));
+    MN_TRY(mn_watch_begin(&t->watch));
     MN_TRY(mn_tape_run_trunk(t));
-    return dev->download(dev, hidden, t->trunk.data, mn_tensor_bytes(&t->trunk));
+    MN_TRY(dev->download(dev, hidden, t->trunk.data, mn_tensor_bytes(&t->trunk)));
+    return mn_tape_verdict(t, NULL);
 }
 
 static mn_status forward(mn_tape *t, const mn_train_batch *batch, const float *hidden) {
@@ -101,6 +103,7 @@ static mn_status forward(mn_tape *t, const mn_train_batch *batch, const float *h
     MN_CHECK(!hidden || !t->limits.full, MN_ERR_USAGE,
              "nothing is frozen when the whole model trains");
     if (batch->output_count == 0) return MN_OK;
+    MN_TRY(mn_watch_begin(&t->watch));
     if (hidden) MN_TRY(dev->upload(dev, t->trunk.data, hidden, mn_tensor_bytes(&t->trunk)));
     else if (!t->limits.full) MN_TRY(mn_tape_run_trunk(t));
     return mn_tape_run_top(t);
@@ -109,14 +112,20 @@ static mn_status forward(mn_tape *t, const mn_train_batch *batch, const float *h
 mn_status mn_tape_loss(mn_tape *t, const mn_train_batch *batch, const float *hidden, double *loss) {
     *loss = 0;
     MN_TRY(forward(t, batch, hidden));
-    return batch->output_count > 0 ? mn_tape_run_loss(t, 1, false, loss) : MN_OK;
+    if (batch->output_count == 0) return MN_OK;
+    MN_TRY(mn_tape_run_loss(t, 1, false));
+    MN_TRY(mn_tape_read_loss(t, loss));
+    return mn_tape_verdict(t, loss);
 }
 
 mn_status mn_tape_step(mn_tape *t, const mn_train_batch *batch, const float *hidden, float scale,
                        double *loss) {
     *loss = 0;
+    t->overflow = false;
     MN_TRY(forward(t, batch, hidden));
     if (batch->output_count == 0) return MN_OK;
-    MN_TRY(mn_tape_run_loss(t, scale, true, loss));
-    return mn_tape_run_back(t);
+    MN_TRY(mn_tape_run_loss(t, scale, true));
+    MN_TRY(mn_tape_run_back(t));
+    MN_TRY(mn_tape_read_loss(t, loss));
+    return mn_tape_verdict(t, loss);
 }

@@ -2,7 +2,9 @@
  *
  * An op checks shapes and types once and calls the device's kernel. Letters: T tokens, C model
  * dimension, F inner dimension, Hq/Hkv query and key-value heads, D head size, V vocabulary,
- * M rows. Activations are fp32. Outputs come first; no output may alias an input unless said. */
+ * M rows. Activations are fp32. Outputs come first; no output may alias an input unless said. All data
+ * is device memory, also arrays and single numbers that are passed as plain pointers (stats, sums, counts). Ids and
+ * rows are checked where the device's memory is the host's; elsewhere whoever uploads them has done so. */
 #ifndef MNEME_OPS_H
 #define MNEME_OPS_H
 

@@ -27,24 +27,26 @@ endif()
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES ${MNEME_CUDA_ARCHITECTURES})
 endif()
+set(CMAKE_CUDA_FLAGS_RELEASE "-O3" CACHE STRING "Flags of a release build: assertions stay on")
 enable_language(CUDA)
 set(MNEME_HAS_CUDA TRUE)
 message(STATUS "CUDA backend: ${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION}, "
                "${MNEME_CUDA_ARCHITECTURES}")
 
 file(GLOB cuda_sources CONFIGURE_DEPENDS cuda/*.cu)
-add_library(mneme_cuda MODULE ${cuda_sources})
+add_library(mneme_cuda MODULE ${cuda_sources} host/core/tensor.c)
 set_target_properties(mneme_cuda PROPERTIES
     CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF
-    CUDA_RUNTIME_LIBRARY Shared CUDA_VISIBILITY_PRESET hidden
+    CUDA_RUNTIME_LIBRARY Shared CUDA_VISIBILITY_PRESET hidden C_VISIBILITY_PRESET hidden
     CUDA_ARCHITECTURES "${MNEME_CUDA_ARCHITECTURES}"
     LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 target_include_directories(mneme_cuda PRIVATE include host ${PROJECT_SOURCE_DIR})
 # No -ffast-math in any form: NaN checks and the CPU's numbers.
-target_compile_options(mneme_cuda PRIVATE -lineinfo --no-compress "-Xcompiler=-Wall,-Wextra")
+set(cuda_flags -lineinfo --no-compress -Xcompiler=-Wall)
 if(MNEME_WERROR)
-    target_compile_options(mneme_cuda PRIVATE --Werror all-warnings -Xcompiler=-Werror
-        "-Xptxas=--warn-on-spills,--warn-on-local-memory-usage,--warning-as-error")
+    list(APPEND cuda_flags --Werror=all-warnings -Xcompiler=-Werror
+         -Xptxas=--warn-on-spills,--warn-on-local-memory-usage,--warning-as-error)
 endif()
+target_compile_options(mneme_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${cuda_flags}>")
 target_link_libraries(mneme_cuda PRIVATE CUDA::cublasLt)
 install(TARGETS mneme_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
