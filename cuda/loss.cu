@@ -28,8 +28,8 @@ static __device__ __forceinline__ void each_group(int begin, int end, BODY body)
     for (int c = begin + (int)threadIdx.x * VEC; c < end; c += BLOCK * VEC) body(c);
 }
 
-/* Starts the copies to shared memory, loads the registers, and returns the thread's largest element; NaN when
- * one is not finite. Places behind the row's end hold -infinity, whose exponential is 0. */
+/* Starts the copies to shared memory, loads the registers, and returns the thread's largest element and
+ * whether all are finite. Registers behind the row's end are left alone, here and below. */
 template <int VEC>
 static __device__ __forceinline__ float take_row(const row_place &p, float (&v)[HELD],
                                                  bool *finite) {
@@ -40,32 +40,28 @@ static __device__ __forceinline__ float take_row(const row_place &p, float (&v)[
 #pragma unroll
     for (int j = 0; j < HELD; j += VEC) {
         const int c = held_column<VEC>(j);
-        if (c < p.vocab) {
-            load_group<VEC>(&v[j], p.row + c);
-        } else {
-#pragma unroll
-            for (int k = 0; k < VEC; k++) v[j + k] = -INFINITY;
-        }
+        if (c < p.vocab) load_group<VEC>(&v[j], p.row + c);
     }
     float max = -INFINITY;
     bool ok = true;
-#pragma unroll
-    for (int j = 0; j < HELD; j++) {
-        ok = ok && (isfinite(v[j]) || held_column<VEC>(j) >= p.vocab);
-        max = fmaxf(max, v[j]);
-    }
-    const auto look = [&](const float *from) {
-        float x[VEC];
-        load_group<VEC>(x, from);
+    const auto look = [&](const float *x) {
 #pragma unroll
         for (int k = 0; k < VEC; k++) {
             ok = ok && isfinite(x[k]);
             max = fmaxf(max, x[k]);
         }
     };
-    each_group<VEC>(p.kept, p.vocab, [&](int c) { look(p.row + c); });
+    const auto look_at = [&](const float *from) {
+        float x[VEC];
+        load_group<VEC>(x, from);
+        look(x);
+    };
+#pragma unroll
+    for (int j = 0; j < HELD; j += VEC)
+        if (held_column<VEC>(j) < p.vocab) look(&v[j]);
+    each_group<VEC>(p.kept, p.vocab, [&](int c) { look_at(p.row + c); });
     __pipeline_wait_prior(0);
-    each_group<VEC>(IN_REGISTERS, p.kept, [&](int c) { look(p.shared + c - IN_REGISTERS); });
+    each_group<VEC>(IN_REGISTERS, p.kept, [&](int c) { look_at(p.shared + c - IN_REGISTERS); });
     *finite = ok;
     return max;
 }
@@ -76,9 +72,10 @@ static __device__ __forceinline__ float exponentials(const row_place &p, float (
                                                      float max) {
     float sum = 0;
 #pragma unroll
-    for (int j = 0; j < HELD; j++) {
-        v[j] = expf(v[j] - max);
-        sum += v[j];
+    for (int j = 0; j < HELD; j += VEC) {
+        if (held_column<VEC>(j) >= p.vocab) continue;
+#pragma unroll
+        for (int k = 0; k < VEC; k++) sum += v[j + k] = expf(v[j + k] - max);
     }
     each_group<VEC>(IN_REGISTERS, p.kept, [&](int c) {
         float x[VEC];

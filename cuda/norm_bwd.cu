@@ -11,7 +11,7 @@
  * where dx adds; the workspace takes 16 more per block and column. */
 #include "cuda/row.cuh"
 
-enum { PART_ROWS = 4, MIN_PARTS = 256, MAX_PARTS = 1024, PARTS_ELEMENTS = 1 << 20 };
+enum { PART_ROWS = 4, MIN_PARTS = 256, MAX_PARTS = 384, PARTS_ELEMENTS = 1 << 20 };
 
 /* Blocks that share the rows: at least PART_ROWS rows each, so that their sums cost less than the rows. */
 static int64_t parts_of(int64_t rows, int64_t dim) {
@@ -65,12 +65,13 @@ static __device__ __forceinline__ void add_row(float *sums, const float (&x)[N],
     }
 }
 
-/* The block's column sums [2][dim], and their share of the gate's gradient. */
+/* The block's column sums [2][dim], and its share of the gate's gradient: `products`, what all rows' sums of
+ * dy h weight add up to, and the sums of dy times the bias. */
 template <int VEC>
 static __device__ __forceinline__ void write_parts(const norm_gradient &p, const float *columns,
-                                                   block_sums<double, 1> *sums) {
+                                                   double products, block_sums<double, 1> *sums) {
     float *part = p.parts + (int64_t)blockIdx.x * 2 * p.dim;
-    double gate[1] = {0};
+    double gate[1] = {threadIdx.x == 0 ? products : 0};
 #pragma unroll 1
     for (int c = (int)threadIdx.x * VEC; c < p.dim; c += (int)blockDim.x * VEC) {
         float dweight[VEC], dbias[VEC];
@@ -78,10 +79,11 @@ static __device__ __forceinline__ void write_parts(const norm_gradient &p, const
         load_group<VEC>(dbias, columns + p.dim + c);
         store_group<VEC>(part + c, dweight);
         store_group<VEC>(part + p.dim + c, dbias);
+        if (!p.gate_parts) continue;
+        float bias[VEC];
+        load_group<VEC>(bias, p.bias + c);
 #pragma unroll
-        for (int k = 0; p.gate_parts && k < VEC; k++)
-            gate[0] += (double)p.weight[c + k] * (double)dweight[k] +
-                       (double)p.bias[c + k] * (double)dbias[k];
+        for (int k = 0; k < VEC; k++) gate[0] += (double)bias[k] * (double)dbias[k];
     }
     if (!p.gate_parts) return;
     block_sum(gate, sums, 0);
@@ -100,6 +102,7 @@ __global__ static void __launch_bounds__(held<VEC>::THREADS) norm_bwd_kernel(nor
     if (SUMS) store_row<VEC>(columns + p.dim, w, p.dim);
     load_row<VEC>(w, p.weight, p.dim);
     const float gate = p.gate ? *p.gate : 1.0f, n = (float)p.dim;
+    double products = 0;
     int turn = 0;
     for (int64_t r = blockIdx.x; r < p.rows; r += gridDim.x, turn ^= 1) {
         float h[HELD], dy[HELD];
@@ -124,13 +127,14 @@ __global__ static void __launch_bounds__(held<VEC>::THREADS) norm_bwd_kernel(nor
         for (int j = 0; j < HELD; j++) h[j] *= scale;
         write_dx<VEC>(p, r, h, dy, w, CENTRED ? s[2] / n : 0.0f, s[1] * scale / n, scale * gate);
         if (SUMS) {
+            products += (double)(s[1] * scale);
             add_row<VEC>(columns + p.dim, dy, p.dim);
 #pragma unroll
             for (int j = 0; j < HELD; j++) dy[j] *= h[j];
             add_row<VEC>(columns, dy, p.dim);
         }
     }
-    if (SUMS) write_parts<VEC>(p, columns, &gate_sums);
+    if (SUMS) write_parts<VEC>(p, columns, products, &gate_sums);
 }
 
 /* ---- The sum over the parts --------------------------------------------------------------------- */

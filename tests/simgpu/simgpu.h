@@ -56,6 +56,8 @@ int sg_check_launch(sg_module *module, const char *kernel, sg_dim3 grid, sg_dim3
 int sg_launch(sg_module *module, const char *kernel, sg_dim3 grid, sg_dim3 block,
               size_t dynamic_shared, void **args);
 const sg_stats *sg_last_stats(void);
+/* Sums over all launches of this process that have run; libcudart.so.13 has it. */
+void sg_total_stats(sg_stats *out);
 
 /* Device memory. Addresses are not dereferenceable by the host. malloc gives 0 when it cannot. */
 uint64_t sg_malloc(size_t bytes);

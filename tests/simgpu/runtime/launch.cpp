@@ -26,6 +26,7 @@ struct Totals {
 };
 struct Summary {
     std::map<std::string, Totals> kernels;
+    sg_stats all{};
     double seconds = 0;
 };
 Summary &summary() { /* lives until after atexit */
@@ -46,6 +47,7 @@ void run(const Registered &k, dim3 grid, dim3 block, size_t shared, void **args)
     Totals &t = summary().kernels[k.name];
     t.launches++;
     add_up(&t.stats, sg_last_stats());
+    add_up(&summary().all, sg_last_stats());
 }
 
 /* The values of the arguments, which the caller may change after the call. */
@@ -210,4 +212,9 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, 
                                                                    size_t shared, unsigned) {
     return cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, f, threads, shared);
 }
+}
+
+extern "C" void sg_total_stats(sg_stats *out) {
+    sg::Lock lock;
+    *out = sg::summary().all;
 }
