@@ -117,6 +117,7 @@ mn_status mn_cuda_device_open(mn_device **out, int index) {
     d->download = mn_cuda_download;
     d->reserve = cuda_reserve;
     d->kv_bytes = cuda_kv_bytes;
+    d->range = mn_cuda_range;
     d->attention = cuda_attention;
     d->close = cuda_close;
     d->stream = (mn_stream *)calloc(1, sizeof *d->stream);
