@@ -1,5 +1,5 @@
 /* table.cu - the function table of the CUDA backend; every row is a named range for profilers. */
-#include "cuda/stream.h"
+#include "cuda/device.h"
 
 #include <nvtx3/nvToolsExt.h>
 
@@ -15,11 +15,12 @@ static const char *const names[] = {
 #undef MN_KERNEL
 };
 
-/* A launcher inside its range. Without a profiler that costs a nanosecond. */
+/* A launcher on its device, inside its range. Without a profiler that costs a nanosecond. */
 template <auto Launcher, int Row> struct ranged;
 template <typename... Arguments, mn_status (*Launcher)(mn_stream *, Arguments...), int Row>
 struct ranged<Launcher, Row> {
     static mn_status run(mn_stream *s, Arguments... arguments) {
+        MN_TRY(mn_cuda_use(s));
         nvtxRangePushA(names[Row]);
         const mn_status st = Launcher(s, arguments...);
         nvtxRangePop();

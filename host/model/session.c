@@ -216,7 +216,8 @@ static mn_status watch_block(mn_session *s, int64_t layer) {
 static mn_status check_finite(mn_session *s) {
     int64_t first = -1;
     MN_TRY(mn_watch_look(&s->watch, &first));
-    if (first < 0) return mn_watch_begin(&s->watch);
+    MN_TRY(mn_watch_begin(&s->watch));
+    if (first < 0) return MN_OK;
     MN_TRY(mn_model_check_finite(s->model)); /* a broken weight explains it better */
     const mn_watched *w = &s->watch.items[first];
     return mn_fail(MN_ERR_NUMERIC,
