@@ -6,7 +6,7 @@
  * walks over the keys they see: dq. The third owns keys and walks over the rows that see them: dk and dv.
  * Scores are computed twice, but no sum crosses a block: no atomics, and the order of sums is fixed.
  * Rows are packed as in attention.cuh: the heads of a group are summed where their keys are. */
-#include "cuda/attention_bwd.cuh"
+#include "cuda/attention_cudnn.h"
 
 /* A warp owns a row (query and head). Bytes per row: reads 12 D, writes 4 D and 12. */
 enum { PREPARE_WARPS = 8 };
@@ -79,23 +79,37 @@ extern "C" mn_status mn_cuda_attention_bwd(mn_stream *s, float *dq, float *dk, f
              "attention on CUDA takes heads of at most %d dimensions, not %lld",
              MN_ATTENTION_MAX_HEAD, (long long)dim);
     if (most == 0) return MN_OK;
+    const attention_args forward = {.out = (float *)(uintptr_t)out,
+                                    .lse = (float *)(uintptr_t)lse,
+                                    .q = q,
+                                    .k = (const __half *)(const void *)kv.k,
+                                    .v = (const __half *)(const void *)kv.v,
+                                    .seqs = seqs->device,
+                                    .heads = (int)heads,
+                                    .kv_heads = (int)kv.kv_heads,
+                                    .group = (int)(heads / kv.kv_heads),
+                                    .dim = (int)dim,
+                                    .scale = scale * MN_LOG2E,
+                                    .aligned = dim % 4 == 0 && places % 16 == 0};
+    if (mn_cuda_cudnn_takes(s, seqs, &forward))
+        return mn_cuda_cudnn_backward(s, &forward, seqs, dout, dq, dk, dv);
     backward_args a = {.dq = dq,
                        .dk = dk,
                        .dv = dv,
                        .delta = delta,
                        .lse = lse,
-                       .k = (const __half *)(const void *)kv.k,
-                       .v = (const __half *)(const void *)kv.v,
+                       .k = forward.k,
+                       .v = forward.v,
                        .q = NULL,
                        .dout = NULL,
                        .stat = NULL,
                        .seqs = NULL,
-                       .heads = (int)heads,
-                       .kv_heads = (int)kv.kv_heads,
-                       .group = (int)(heads / kv.kv_heads),
+                       .heads = forward.heads,
+                       .kv_heads = forward.kv_heads,
+                       .group = forward.group,
                        .dim = (int)dim,
                        .scale = scale,
-                       .aligned = dim % 4 == 0 && places % 16 == 0};
+                       .aligned = forward.aligned};
     MN_TRY(mn_cuda_scratch(s, &a.q, (size_t)(rows * (width * 4 + (int64_t)sizeof *a.stat))));
     a.dout = a.q + rows * width;
     a.stat = (float2 *)(a.dout + rows * width);

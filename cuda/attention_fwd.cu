@@ -7,7 +7,7 @@
  *
  * Bytes per block: its rows of q and out once (8 D each), and 4 D per key that it sees; keys are read once
  * per 64 rows, from L2 when the tiles of a sequence run together. */
-#include "cuda/attention.cuh"
+#include "cuda/attention_cudnn.h"
 
 /* Shared memory, in halves: two stages of K and V; with heads above 128, where registers are scarce,
  * also Q. 99 KB at most, what the smallest chips have. */
@@ -161,6 +161,7 @@ extern "C" mn_status mn_cuda_attention_fwd(mn_stream *s, float *out, float *lse,
                               .dim = (int)dim,
                               .scale = scale * MN_LOG2E,
                               .aligned = dim % 4 == 0 && ((uintptr_t)q | (uintptr_t)out) % 16 == 0};
+    if (mn_cuda_cudnn_takes(s, seqs, &a)) return mn_cuda_cudnn_forward(s, &a, seqs);
     MN_TRY(mn_cuda_attention_decode(s, &a, seqs));
     if (rows == 0) return MN_OK;
     if (a.aligned) {

@@ -1,6 +1,7 @@
 /* device.cu - opens a CUDA device: its stream, its memory, its workspace. */
 #include "cuda/device.h"
 
+#include "cuda/attention_cudnn.h"
 #include "cuda/copies.h"
 #include "cuda/kv.h"
 #include "cuda/linear.h"
@@ -60,11 +61,21 @@ static size_t cuda_kv_bytes(int64_t rows, int64_t kv_heads, int64_t head_dim) {
     return (size_t)(rows * kv_heads * mn_cuda_kv_width(head_dim)) * 2;
 }
 
+static mn_status cuda_attention(mn_device *device, bool cudnn) {
+    mn_stream *s = device->stream;
+    if (!cudnn) {
+        if (s->cudnn) MN_CUDA_TRY(cudaStreamSynchronize(s->stream));
+        mn_cuda_cudnn_close(&s->cudnn);
+    }
+    return s->cudnn || !cudnn ? MN_OK : mn_cuda_cudnn_open(&s->cudnn);
+}
+
 static void cuda_close(mn_device *device) {
     mn_stream *s = device->stream;
     if (s) {
         if (s->stream) cudaStreamSynchronize(s->stream);
         mn_cuda_linear_close(&s->linear);
+        mn_cuda_cudnn_close(&s->cudnn);
         mn_cuda_copies_close(&s->copies);
         cudaFree(s->scratch);
         if (s->stream) cudaStreamDestroy(s->stream);
@@ -106,6 +117,7 @@ mn_status mn_cuda_device_open(mn_device **out, int index) {
     d->download = mn_cuda_download;
     d->reserve = cuda_reserve;
     d->kv_bytes = cuda_kv_bytes;
+    d->attention = cuda_attention;
     d->close = cuda_close;
     d->stream = (mn_stream *)calloc(1, sizeof *d->stream);
     MN_CHECK_GOTO(d->stream, MN_ERR_MEMORY, "no memory for the CUDA device");

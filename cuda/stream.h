@@ -19,6 +19,7 @@ enum { MN_CUDA_SCRATCH = 32 << 20 };
 
 struct mn_cuda_linear; /* cuBLASLt's handle and plans (linear.cu) */
 struct mn_cuda_copies; /* pinned staging (copies.cu) */
+struct mn_cuda_cudnn;  /* attention through cuDNN (attention_cudnn.cu) */
 
 struct mn_stream {
     cudaStream_t stream; /* all work, in order */
@@ -27,6 +28,7 @@ struct mn_stream {
     size_t scratch_bytes;
     struct mn_cuda_linear *linear;
     struct mn_cuda_copies *copies;
+    struct mn_cuda_cudnn *cudnn; /* NULL: the backend's own attention */
 };
 
 /* The first `bytes` of the workspace, 256-byte aligned; MN_ERR_MEMORY when less was reserved. */

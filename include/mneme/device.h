@@ -29,6 +29,9 @@ typedef struct mn_device {
     mn_status (*reserve)(struct mn_device *device, int64_t rows, int64_t width);
     size_t (*kv_bytes)(int64_t rows, int64_t kv_heads,
                        int64_t head_dim); /* of K or of V, one layer */
+    /* Who computes attention where both can: cuDNN, or the backend itself (as it does after opening). NULL where
+     * there is no choice. MN_ERR_UNSUPPORTED when cuDNN is not installed. */
+    mn_status (*attention)(struct mn_device *device, bool cudnn);
     void (*close)(struct mn_device *device);
 } mn_device;
 

@@ -144,16 +144,15 @@ u8 *Machine::access_row(const u64 *address, u32 mask, int bytes, AccessKind kind
         GlobalCell *c = a->cells + offset / 2;
         bool foreign = inst->is_volatile;
         for (size_t i = 0; i < total / 2; i++) {
-            const u32 writer = c[i].writer & ~ATOMIC_WRITER, reader = c[i].reader;
+            const u32 writer = c[i].writer & ~ATOMIC_WRITER;
             foreign |= writer >= first_serial && (writer != block_serial || inst->non_coherent);
-            if (kind == AccessKind::WRITE) foreign |= reader >= first_serial && reader != block_serial;
+            if (kind == AccessKind::WRITE) foreign |= read_by_others(c[i], block_serial, first_serial);
         }
         if (foreign) return nullptr;
         for (size_t i = 0; i < total / 2; i++) {
             if (kind == AccessKind::WRITE) c[i].writer = block_serial;
             else
-                c[i].reader = c[i].reader >= first_serial && c[i].reader != block_serial ? MANY_READERS
-                                                                                         : block_serial;
+                c[i].reader = block_serial | (read_by_others(c[i], block_serial, first_serial) ? MANY_READERS : 0);
         }
     }
     if (kind == AccessKind::WRITE) memset(state, 1, total);

@@ -50,12 +50,6 @@ Machine::Next Machine::collective(size_t at, const Inst &i, u32 mask) {
                        format("the executing lane is not in the member mask 0x%08x", need));
             if (need != ~0u && (need & ~warp->full))
                 report(true, "membermask", -1, "the member mask names lanes that do not exist");
-            if (need & warp->full & ~warp->alive)
-                report(false, "membermask", -1,
-                       format("the member mask 0x%08x names exited lanes 0x%08x", need,
-                              need & warp->full & ~warp->alive));
-        } else if (warp->alive != ~0u) {
-            report(true, "partial warp", -1, "the instruction needs all 32 lanes");
         }
         s.need = need;
         const u32 must = need & warp->alive;
@@ -66,6 +60,12 @@ Machine::Next Machine::collective(size_t at, const Inst &i, u32 mask) {
         }
     }
     s.go = false;
+    const u32 exited = s.need & warp->full & ~warp->alive; /* perhaps while the others waited */
+    if (!i.masked && s.mask != ~0u)
+        report(true, "partial warp", -1, "the instruction needs all 32 lanes");
+    else if (i.masked && exited)
+        report(false, "membermask", -1,
+               format("the member mask 0x%08x names exited lanes 0x%08x", s.need, exited));
     run_collective(i, s.mask);
     s.pc++;
     return Next::SAME;

@@ -9,9 +9,15 @@ namespace sg {
 /* Who touched two bytes last. Serials of blocks grow over all launches of the process. */
 struct GlobalCell {
     u32 writer; /* the top bit: by an atomic or volatile access */
-    u32 reader; /* MANY_READERS: blocks of one launch */
+    u32 reader; /* the top bit: also another block of its launch */
 };
-constexpr u32 ATOMIC_WRITER = 1u << 31, MANY_READERS = 0x7fffffff;
+constexpr u32 ATOMIC_WRITER = 1u << 31, MANY_READERS = 1u << 31;
+
+/* Whether another block than `block` read the cell in the launch whose first block is `first`. */
+inline bool read_by_others(const GlobalCell &c, u32 block, u32 first) {
+    const u32 reader = c.reader & ~MANY_READERS;
+    return reader >= first && (reader != block || (c.reader & MANY_READERS));
+}
 constexpr size_t RED_ZONE = 256; /* guard bytes on both sides */
 
 struct Allocation {

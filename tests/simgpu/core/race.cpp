@@ -83,13 +83,13 @@ void Machine::track_global(int lane, Allocation *a, u64 offset, int bytes, Acces
                    format("%s at '%s'+%llu, written by another block of this launch", verb,
                           a->name.c_str(), show(offset)));
         if (kind != AccessKind::READ) {
-            if (c.reader >= first_serial && c.reader != block_serial && !atomic)
+            if (read_by_others(c, block_serial, first_serial) && !atomic)
                 report(false, "cross-block race", lane,
                        format("%s at '%s'+%llu, read by another block of this launch", verb,
                               a->name.c_str(), show(offset)));
             c.writer = block_serial | (atomic ? ATOMIC_WRITER : 0);
         } else if (!inst->is_volatile) {
-            c.reader = c.reader >= first_serial && c.reader != block_serial ? MANY_READERS : block_serial;
+            c.reader = block_serial | (read_by_others(c, block_serial, first_serial) ? MANY_READERS : 0);
         }
     }
 }
