@@ -28,7 +28,8 @@ typedef struct sg_stats {
     uint64_t load_requests, load_sectors;   /* global loads per warp; 32-byte sectors they touch */
     uint64_t store_requests, store_sectors; /* the same for global stores */
     uint64_t shared_requests;
-    uint64_t shared_wavefronts, shared_ideal; /* passes through the banks; passes without conflicts */
+    uint64_t shared_wavefronts,
+        shared_ideal; /* passes through the banks; passes without conflicts */
 } sg_stats;
 
 /* Sets an option of core/options.def. 0, or -1 when there is none of that name. */

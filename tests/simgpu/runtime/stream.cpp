@@ -256,7 +256,8 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     e->capture = s ? s->capture : nullptr;
     e->mark = s ? s->submitted : 0;
     if (e->capture) return cudaSuccess; /* a place in the graph, no work */
-    const cudaError_t error = submit(stream, [t = e->time] { *t = std::chrono::steady_clock::now(); });
+    const cudaError_t error = submit(stream,
+                                     [t = e->time] { *t = std::chrono::steady_clock::now(); });
     if (s) e->mark = s->submitted;
     return error;
 }
@@ -281,7 +282,8 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end) {
     Lock lock;
     if (cudaEventQuery(start) || cudaEventQuery(end)) return cudaErrorNotReady;
-    *ms = std::chrono::duration<float, std::milli>(*((Event *)end)->time - *((Event *)start)->time).count();
+    *ms = std::chrono::duration<float, std::milli>(*((Event *)end)->time - *((Event *)start)->time)
+              .count();
     return cudaSuccess;
 }
 /* In a capture an event of a capturing stream draws the waiting one into the same graph. */
@@ -326,7 +328,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *status) {
     Lock lock;
     const auto s = find(stream);
-    *status = !s || !s->capture      ? cudaStreamCaptureStatusNone
+    *status = !s || !s->capture    ? cudaStreamCaptureStatusNone
               : s->capture->spoilt ? cudaStreamCaptureStatusInvalidated
                                    : cudaStreamCaptureStatusActive;
     return cudaSuccess;
@@ -337,7 +339,8 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsig
     *exec = (cudaGraphExec_t) new GraphHandle{copy};
     return cudaSuccess;
 }
-cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long f) {
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                          unsigned long long f) {
     return cudaGraphInstantiate(exec, graph, f);
 }
 cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { return cudaSuccess; }
@@ -348,12 +351,14 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     return cudaSuccess;
 }
 /* The tasks have no shape to compare but their number. */
-cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph, cudaGraphExecUpdateResultInfo *info) {
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
+                                cudaGraphExecUpdateResultInfo *info) {
     Lock lock;
     GraphHandle *to = (GraphHandle *)exec;
     const Graph &from = *((GraphHandle *)graph)->graph;
     const bool fits = to->graph->tasks.size() == from.tasks.size();
-    if (info) info->result = fits ? cudaGraphExecUpdateSuccess : cudaGraphExecUpdateErrorTopologyChanged;
+    if (info)
+        info->result = fits ? cudaGraphExecUpdateSuccess : cudaGraphExecUpdateErrorTopologyChanged;
     if (!fits) return remember(cudaErrorGraphExecUpdateFailure);
     to->graph = std::make_shared<Graph>(from);
     return cudaSuccess;
