@@ -151,6 +151,16 @@ void launches_and_host_calls() {
         [&] { sg_copy_out(host, in.address, 16); });
 }
 
+/* Blocks of one launch may read what a later launch writes. */
+void launches_are_ordered() {
+    Device<float> in(std::vector<float>(128, 1.f)), out(256);
+    void *reads[] = {&out.address, &in.address}, *writes[] = {&in.address, &out.address};
+    sg_clear_reports();
+    sg_launch(module, "cross_block_mended", {2, 1, 1}, {128, 1, 1}, 0, reads);
+    sg_launch(module, "plain_mended", {1, 1, 1}, {128, 1, 1}, 0, writes);
+    check(sg_report_count() == 0, "a launch writes what an earlier one read", reports());
+}
+
 /* Options change what is looked for. */
 void options() {
     const struct {
@@ -193,6 +203,7 @@ int main(int argc, char **argv) {
     module = load_file(argv[1]);
     kernels();
     launches_and_host_calls();
+    launches_are_ordered();
     options();
     return finish("faults");
 }
