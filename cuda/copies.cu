@@ -4,6 +4,8 @@
  * behind its last copy has passed, so that filling one slot and copying another overlap. */
 #include "cuda/copies.h"
 
+#include "cuda/device.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,7 +60,7 @@ static mn_status take_slot(mn_cuda_copies *c, int *index) {
 
 mn_status mn_cuda_upload(mn_device *device, void *to, const void *from, size_t bytes) {
     mn_stream *s = device->stream;
-    MN_CUDA_TRY(cudaSetDevice(s->device));
+    MN_TRY(mn_cuda_use(s));
     for (size_t done = 0; done < bytes;) {
         const size_t n = bytes - done < SLOT_BYTES ? bytes - done : (size_t)SLOT_BYTES;
         int i = 0;
@@ -77,7 +79,7 @@ mn_status mn_cuda_download(mn_device *device, void *to, const void *from, size_t
     mn_stream *s = device->stream;
     size_t asked = 0, got = 0;
     int first = 0, waiting = 0;
-    MN_CUDA_TRY(cudaSetDevice(s->device));
+    MN_TRY(mn_cuda_use(s));
     while (got < bytes) {
         for (; asked < bytes && waiting < 2; waiting++) {
             const size_t n = bytes - asked < SLOT_BYTES ? bytes - asked : (size_t)SLOT_BYTES;

@@ -16,6 +16,14 @@ mn_status mn_cuda_check(cudaError_t code, const char *what) {
     return mn_fail(status, "CUDA: %s: %s", what, cudaGetErrorString(code));
 }
 
+mn_status mn_cuda_use(const mn_stream *s) {
+    static thread_local int current = -1;
+    if (current == s->device) return MN_OK;
+    MN_CUDA_TRY(cudaSetDevice(s->device));
+    current = s->device;
+    return MN_OK;
+}
+
 mn_status mn_cuda_scratch(mn_stream *s, void *out_ptr, size_t bytes) {
     MN_CHECK(bytes <= s->scratch_bytes, MN_ERR_MEMORY,
              "CUDA: a kernel wants %zu bytes of workspace, %zu are reserved", bytes,
@@ -26,7 +34,7 @@ mn_status mn_cuda_scratch(mn_stream *s, void *out_ptr, size_t bytes) {
 
 static mn_status cuda_alloc(mn_device *device, void **out, size_t bytes) {
     const mn_stream *s = device->stream;
-    MN_CUDA_TRY(cudaSetDevice(s->device));
+    MN_TRY(mn_cuda_use(s));
     const cudaError_t code = cudaMalloc(out, bytes);
     if (code == cudaErrorMemoryAllocation) {
         size_t left = 0, total = 0;
@@ -117,15 +125,16 @@ mn_status mn_cuda_device_open(mn_device **out, int index) {
     d->download = mn_cuda_download;
     d->reserve = cuda_reserve;
     d->kv_bytes = cuda_kv_bytes;
+    d->range = mn_cuda_range;
     d->attention = cuda_attention;
     d->close = cuda_close;
     d->stream = (mn_stream *)calloc(1, sizeof *d->stream);
     MN_CHECK_GOTO(d->stream, MN_ERR_MEMORY, "no memory for the CUDA device");
     d->stream->device = index;
-    MN_GOTO(mn_cuda_check(cudaSetDevice(index), "cudaSetDevice"));
-    MN_GOTO(mn_cuda_check(cudaDeviceGetAttribute(&d->stream->sm_count,
-                                                 cudaDevAttrMultiProcessorCount, index),
-                          "multiprocessors"));
+    MN_GOTO(mn_cuda_use(d->stream));
+    MN_GOTO(mn_cuda_check(
+        cudaDeviceGetAttribute(&d->stream->sm_count, cudaDevAttrMultiProcessorCount, index),
+        "multiprocessors"));
     MN_GOTO(mn_cuda_check(cudaStreamCreateWithFlags(&d->stream->stream, cudaStreamNonBlocking),
                           "cudaStreamCreate"));
     MN_GOTO(mn_cuda_copies_open(&d->stream->copies));

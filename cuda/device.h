@@ -7,5 +7,7 @@
 mn_status mn_cuda_device_open(mn_device **out, int index);
 /* "NVIDIA H100 80GB HBM3, sm_90, 132 multiprocessors, 79.6 GiB" */
 mn_status mn_cuda_describe(char *text, size_t size, int index);
+/* Makes the stream's device the calling thread's: work may come from any thread, one at a time. */
+mn_status mn_cuda_use(const mn_stream *stream);
 
 #endif

@@ -46,6 +46,7 @@ mn_status mn_cuda_check(cudaError_t code, const char *what);
 #undef MN_KERNEL
 
 extern "C" const mn_kernels mn_cuda_kernels; /* table.cu */
+void mn_cuda_range(const char *name);        /* mn_device.range */
 
 template <typename T> static inline T mn_ceil_div(T a, T b) { return (a + b - 1) / b; }
 

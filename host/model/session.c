@@ -164,7 +164,8 @@ static mn_status check_batch(const mn_session *s, const mn_batch *b) {
     for (int64_t i = 0; i < b->tokens; i++)
         MN_CHECK(b->ids[i] >= 0 && b->ids[i] < c->vocab && b->positions[i] >= 0 &&
                      b->positions[i] < c->max_positions && b->rows[i] >= 0 && b->rows[i] < rows,
-                 MN_ERR_DATA, "token %lld of a batch: id %d of %lld, position %d of %lld, row %d of %lld",
+                 MN_ERR_DATA,
+                 "token %lld of a batch: id %d of %lld, position %d of %lld, row %d of %lld",
                  (long long)i, b->ids[i], (long long)c->vocab, b->positions[i],
                  (long long)c->max_positions, b->rows[i], (long long)rows);
     for (int64_t i = 0; i < b->output_count; i++)
@@ -216,7 +217,8 @@ static mn_status watch_block(mn_session *s, int64_t layer) {
 static mn_status check_finite(mn_session *s) {
     int64_t first = -1;
     MN_TRY(mn_watch_look(&s->watch, &first));
-    if (first < 0) return mn_watch_begin(&s->watch);
+    MN_TRY(mn_watch_begin(&s->watch));
+    if (first < 0) return MN_OK;
     MN_TRY(mn_model_check_finite(s->model)); /* a broken weight explains it better */
     const mn_watched *w = &s->watch.items[first];
     return mn_fail(MN_ERR_NUMERIC,
@@ -226,13 +228,20 @@ static mn_status check_finite(mn_session *s) {
 }
 
 /* A block with its memory, if the variant at work has one. */
-static mn_status run_block(mn_session *s, int64_t layer) {
+static mn_status run_one(mn_session *s, int64_t layer) {
     MN_TRY(s->model->config.arch == MN_NEOX ? mn_neox_block(s, layer, &s->batch)
                                             : mn_llama_block(s, layer, &s->batch));
     const bool last = layer + 1 == s->model->config.layers;
     if (last && s->batch.output_count == 0) return MN_OK; /* its keys and values are filed */
     if (!s->at_trunk) MN_TRY(mn_session_memory(s, layer));
     return watch_block(s, layer);
+}
+
+static mn_status run_block(mn_session *s, int64_t layer) {
+    mn_range_begin(s->model->device, "block");
+    const mn_status st = run_one(s, layer);
+    mn_range_end(s->model->device);
+    return st;
 }
 
 mn_status mn_session_trunk(mn_session *s, const mn_batch *batch) {

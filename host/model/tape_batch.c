@@ -105,8 +105,11 @@ static mn_status forward(mn_tape *t, const mn_train_batch *batch, const float *h
     if (batch->output_count == 0) return MN_OK;
     MN_TRY(mn_watch_begin(&t->watch));
     if (hidden) MN_TRY(dev->upload(dev, t->trunk.data, hidden, mn_tensor_bytes(&t->trunk)));
-    else if (!t->limits.full) MN_TRY(mn_tape_run_trunk(t));
-    return mn_tape_run_top(t);
+    mn_range_begin(dev, "forward");
+    mn_status st = hidden || t->limits.full ? MN_OK : mn_tape_run_trunk(t);
+    if (st == MN_OK) st = mn_tape_run_top(t);
+    mn_range_end(dev);
+    return st;
 }
 
 mn_status mn_tape_loss(mn_tape *t, const mn_train_batch *batch, const float *hidden, double *loss) {
@@ -118,14 +121,23 @@ mn_status mn_tape_loss(mn_tape *t, const mn_train_batch *batch, const float *hid
     return mn_tape_verdict(t, loss);
 }
 
+/* Loss and backward, behind a forward pass. */
+static mn_status backward(mn_tape *t, float scale, double *loss) {
+    const mn_device *dev = t->model->device;
+    mn_range_begin(dev, "backward");
+    mn_status st = mn_tape_run_loss(t, scale, true);
+    if (st == MN_OK) st = mn_tape_run_back(t);
+    mn_range_end(dev);
+    MN_TRY(st);
+    MN_TRY(mn_tape_read_loss(t, loss));
+    return mn_tape_verdict(t, loss);
+}
+
 mn_status mn_tape_step(mn_tape *t, const mn_train_batch *batch, const float *hidden, float scale,
                        double *loss) {
     *loss = 0;
     t->overflow = false;
     MN_TRY(forward(t, batch, hidden));
     if (batch->output_count == 0) return MN_OK;
-    MN_TRY(mn_tape_run_loss(t, scale, true));
-    MN_TRY(mn_tape_run_back(t));
-    MN_TRY(mn_tape_read_loss(t, loss));
-    return mn_tape_verdict(t, loss);
+    return backward(t, scale, loss);
 }

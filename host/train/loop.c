@@ -68,6 +68,15 @@ static mn_status gradients(trainer *t, span s, mn_train_step *report, double *lo
     return MN_OK;
 }
 
+/* Weights move. */
+static mn_status update(trainer *t, const mn_train_step *report, double scale) {
+    mn_range_begin(t->device, "update");
+    const mn_status st = mn_params_step(&t->params, t->o, report->step, report->learning_rate,
+                                        scale);
+    mn_range_end(t->device);
+    return st;
+}
+
 /* One step. When it fails for its numbers, no weight has been touched. */
 static mn_status take_step(trainer *t, mn_train_step *report) {
     const mn_train_options *o = t->o;
@@ -81,8 +90,7 @@ static mn_status take_step(trainer *t, mn_train_step *report) {
                       (long long)t->steps));
     /* As torch.nn.utils.clip_grad_norm_ has it, 1e-6 included. */
     const double clip = o->max_grad_norm > 0 ? o->max_grad_norm / (report->grad_norm + 1e-6) : 1;
-    MN_TRY(mn_params_step(&t->params, o, report->step, report->learning_rate,
-                          fmin(clip, 1) / t->scale.factor));
+    MN_TRY(update(t, report, fmin(clip, 1) / t->scale.factor));
     mn_loss_scale_good(&t->scale);
     if (s.begin == 0) state->epoch_loss = 0, state->epoch_targets = 0;
     state->step++;

@@ -32,8 +32,17 @@ typedef struct mn_device {
     /* Who computes attention where both can: cuDNN, or the backend itself (as it does after opening). NULL where
      * there is no choice. MN_ERR_UNSUPPORTED when cuDNN is not installed. */
     mn_status (*attention)(struct mn_device *device, bool cudnn);
+    /* Begins a named range of the host's work for profilers, NULL ends the innermost; or is NULL. */
+    void (*range)(const char *name);
     void (*close)(struct mn_device *device);
 } mn_device;
+
+static inline void mn_range_begin(const mn_device *device, const char *name) {
+    if (device->range) device->range(name);
+}
+static inline void mn_range_end(const mn_device *device) {
+    if (device->range) device->range(NULL);
+}
 
 /* threads 0: all cores that this process may use. */
 mn_status mn_device_open(mn_device **out, const char *spec, int threads);

@@ -8,16 +8,18 @@ extra="--limit 8 --num_train_epochs 1 --top_pages 3"
 small 0 "$work/cpu"
 small 0 "$work/cuda" --device cuda
 
-# Every answer of every variant and both scorings.
+# Every answer of every variant and both scorings; log-likelihoods of memories that were trained here and there.
+compared=0
 for file in "$work"/cpu/eval/*/samples_*; do
-    other=$(echo "$work"/cuda/eval/*/"$(basename "${file%_*}")"_*)
-    sed 's/"doc_hash".*"filtered_resps"/"filtered_resps"/' "$file" >"$work/here"
-    sed 's/"doc_hash".*"filtered_resps"/"filtered_resps"/' "$other" >"$work/there"
-    close 2e-3 "$work/here" "$work/there"
+    close 2e-3 "$file" "$(echo "$work"/cuda/eval/*/"$(basename "${file%_*}")"_*)"
+    compared=$((compared + $(wc -l <"$file")))
 done
-for name in "f1_by_shots" "memories_1shot"; do
-    [ ! -e "$work/cpu/report/$name.csv" ] || cmp -s "$work/cpu/report/$name.csv" "$work/cuda/report/$name.csv" ||
-        fail "another table $name: $(diff "$work/cpu/report/$name.csv" "$work/cuda/report/$name.csv")"
+[ $compared = 24 ] || fail "24 answers expected, not $compared"
+# The tables that follow from them.
+for name in f1_by_shots memories_1shot full_results confusion paired_tests changed_predictions data; do
+    cmp -s "$work/cpu/report/$name.csv" "$work/cuda/report/$name.csv" ||
+        fail "another table $name: $(diff "$work/cpu/report/$name.csv" "$work/cuda/report/$name.csv" | head -n 4)"
 done
+close 5e-3 "$work/cpu/report/effect_audit.csv" "$work/cuda/report/effect_audit.csv"
 
 finish

@@ -5,7 +5,8 @@
 . "$(dirname "$0")/cuda.inc" || exit 1
 
 prepare_data
-short="--max_steps 20 --per_device_train_batch_size 2 --memory.hidden 16 --save_total_limit 0"
+# Two memories, with a block between them to go back through.
+short="--max_steps 20 --chunk_length 16 --per_device_train_batch_size 1 --memory.hidden 8 --memory.location 0.2,0.8 --save_total_limit 0"
 losses() { sed 's/.*"loss": \([0-9.e-]*\),.*/\1/' "$1/train_log.jsonl"; }
 
 # The losses of all steps: fp16 products, but the same order of samples and the same updates.
@@ -47,9 +48,9 @@ done
 
 # The whole model: fp32 throughout.
 # shellcheck disable=SC2086
-train 0 "$work/full-cpu" $short --max_steps 4 --update full --learning_rate 0.001
+train 0 "$work/full-cpu" $short --max_steps 3 --save_steps 0 --update full --learning_rate 0.001
 # shellcheck disable=SC2086
-train 0 "$work/full-cuda" $short --max_steps 4 --update full --learning_rate 0.001 --device cuda
+train 0 "$work/full-cuda" $short --max_steps 3 --save_steps 0 --update full --learning_rate 0.001 --device cuda
 losses "$work/full-cpu" >"$work/here"
 losses "$work/full-cuda" >"$work/there"
 close 1e-3 "$work/here" "$work/there"

@@ -77,8 +77,7 @@ static mn_status finish(mirror *m, mn_status st) {
     for (int i = 0; i < m->count; i++) {
         const argument *a = &m->argument[i];
         if (st == MN_OK && a->bytes) {
-            if (a->host)
-                MN_ASSERT_OK(m->inner->download(m->inner, a->host, a->data, a->bytes));
+            if (a->host) MN_ASSERT_OK(m->inner->download(m->inner, a->host, a->data, a->bytes));
             else check_input(m, a);
         }
         m->inner->release(m->inner, a->memory, a->bytes + (size_t)(a->data - a->memory));
@@ -280,16 +279,72 @@ static mn_status adamw(mn_stream *s, float *param, float *mean, float *square, c
                   n);
 }
 
+/* Rows of `width` in rows of ld: what stands between them goes along. */
+static int64_t span_of(int64_t rows, int64_t ld, int64_t width) {
+    return rows > 0 ? (rows - 1) * ld + width : 0;
+}
+
+static const void *in_weights(mirror *m, const void *w, mn_dtype dtype, int64_t n) {
+    return in_bytes(m, w, (size_t)n * mn_dtype_size(dtype));
+}
+
+static mn_status linear_fwd(mn_stream *s, float *y, int64_t ldy, const float *x, const void *w,
+                            mn_dtype dtype, const float *bias, mn_epilogue epilogue,
+                            mn_compute compute, int64_t rows, int64_t n, int64_t k) {
+    MIRROR;
+    return FINISH(linear_fwd, out(m, y, span_of(rows, ldy, n)), ldy, in(m, x, rows * k),
+                  in_weights(m, w, dtype, n * k), dtype, in(m, bias, n), epilogue, compute, rows, n,
+                  k);
+}
+
+static mn_status linear_bwd_x(mn_stream *s, float *dx, int64_t lddx, const float *dy, int64_t lddy,
+                              const void *w, mn_dtype dtype, bool add_to, mn_compute compute,
+                              int64_t rows, int64_t n, int64_t k) {
+    MIRROR;
+    return FINISH(linear_bwd_x, out(m, dx, span_of(rows, lddx, k)), lddx,
+                  in(m, dy, span_of(rows, lddy, n)), lddy, in_weights(m, w, dtype, n * k), dtype,
+                  add_to, compute, rows, n, k);
+}
+
+static mn_status linear_bwd_w(mn_stream *s, float *dw, float *dbias, const float *dy, int64_t lddy,
+                              const float *x, int64_t rows, int64_t n, int64_t k) {
+    MIRROR;
+    return FINISH(linear_bwd_w, out(m, dw, n * k), out(m, dbias, n),
+                  in(m, dy, span_of(rows, lddy, n)), lddy, in(m, x, rows * k), rows, n, k);
+}
+
 #define ROW(name) .name = name
 
 static const mn_kernels kernels = {
-    ROW(embed_fwd),      ROW(layernorm_fwd),  ROW(rmsnorm_fwd),    ROW(swiglu_fwd),
-    ROW(gather_fwd),     ROW(row_stats),      ROW(logprob_gather), ROW(sample),
-    ROW(count_nonfinite), ROW(layernorm_bwd), ROW(rmsnorm_bwd),    ROW(gelu_fwd),
-    ROW(gelu_bwd),       ROW(swiglu_bwd),     ROW(embed_bwd),      ROW(gather_bwd),
-    ROW(cross_entropy),  ROW(gated_norm_fwd), ROW(gated_norm_bwd), ROW(row_norms),
-    ROW(row_difference), ROW(add),            ROW(zero),           ROW(cast),
-    ROW(square_sum),     ROW(adamw),
+    ROW(embed_fwd),
+    ROW(layernorm_fwd),
+    ROW(rmsnorm_fwd),
+    ROW(swiglu_fwd),
+    ROW(gather_fwd),
+    ROW(row_stats),
+    ROW(logprob_gather),
+    ROW(sample),
+    ROW(count_nonfinite),
+    ROW(layernorm_bwd),
+    ROW(rmsnorm_bwd),
+    ROW(gelu_fwd),
+    ROW(gelu_bwd),
+    ROW(swiglu_bwd),
+    ROW(embed_bwd),
+    ROW(gather_bwd),
+    ROW(cross_entropy),
+    ROW(gated_norm_fwd),
+    ROW(gated_norm_bwd),
+    ROW(row_norms),
+    ROW(row_difference),
+    ROW(add),
+    ROW(zero),
+    ROW(cast),
+    ROW(square_sum),
+    ROW(adamw),
+    ROW(linear_fwd),
+    ROW(linear_bwd_x),
+    ROW(linear_bwd_w),
 };
 
 /* ---- The device --------------------------------------------------------------------------------- */
@@ -300,6 +355,11 @@ static void mirror_close(mn_device *device) {
     free(m);
 }
 
+static mn_status mirror_reserve(mn_device *device, int64_t rows, int64_t width) {
+    mirror *m = mirror_of(device->stream);
+    return m->inner->reserve(m->inner, rows, width);
+}
+
 mn_device *mirror_open(mn_device *device, int threads) {
     mirror *m = calloc(1, sizeof *m);
     if (!m) return NULL;
@@ -308,6 +368,8 @@ mn_device *mirror_open(mn_device *device, int threads) {
                             .stream = (mn_stream *)(void *)m,
                             .name = device->name,
                             .host_memory = true,
+                            .narrow_products = device->narrow_products,
+                            .reserve = mirror_reserve,
                             .threads = threads,
                             .close = mirror_close};
     memcpy(m->device.description, device->description, sizeof device->description);

@@ -3,8 +3,9 @@
  * A kernel of the mirror copies its arguments to the device, runs the device's kernel there and copies the
  * outputs back. So the tests of the CPU's kernels are the tests of every backend's. Copies have the exact
  * size of the arguments and their alignment to 16 bytes, and arguments that are the same address stay one;
- * outputs are copied to the device, too, with what they held. Only kernels in fp32 have a mirror: those
- * with fp16 inside have bounds, and tests, of their own. */
+ * outputs are copied to the device, too, with what they held. Attention, with fp16
+ * inside, has no mirror but bounds, and tests, of its own; products round their inputs exactly as `narrow_products`
+ * says. */
 #ifndef MNEME_TESTS_KERNELS_MIRROR_H
 #define MNEME_TESTS_KERNELS_MIRROR_H
 

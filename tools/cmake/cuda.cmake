@@ -34,6 +34,16 @@ message(STATUS "CUDA backend: ${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSI
                "${MNEME_CUDA_ARCHITECTURES}")
 
 file(GLOB cuda_sources CONFIGURE_DEPENDS cuda/*.cu)
+# cuDNN is opened at run time; only its headers are needed.
+find_path(MNEME_CUDNN_INCLUDE cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+mark_as_advanced(MNEME_CUDNN_INCLUDE)
+if(MNEME_CUDNN_INCLUDE)
+    list(APPEND cuda_sources cuda/cudnn_plan.c cuda/cudnn_graph.c)
+    message(STATUS "cuDNN: headers in ${MNEME_CUDNN_INCLUDE}")
+else()
+    list(APPEND cuda_sources cuda/cudnn_none.c)
+    message(STATUS "cuDNN: left out, no cudnn.h")
+endif()
 add_library(mneme_cuda MODULE ${cuda_sources} host/core/tensor.c)
 set_target_properties(mneme_cuda PROPERTIES
     CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF
@@ -41,6 +51,10 @@ set_target_properties(mneme_cuda PROPERTIES
     CUDA_ARCHITECTURES "${MNEME_CUDA_ARCHITECTURES}"
     LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 target_include_directories(mneme_cuda PRIVATE include host ${PROJECT_SOURCE_DIR})
+if(MNEME_CUDNN_INCLUDE)
+    target_include_directories(mneme_cuda SYSTEM PRIVATE ${MNEME_CUDNN_INCLUDE}
+                                                         ${CUDAToolkit_INCLUDE_DIRS})
+endif()
 # No -ffast-math in any form: NaN checks and the CPU's numbers.
 set(cuda_flags -lineinfo --no-compress -Xcompiler=-Wall)
 if(MNEME_WERROR)
@@ -48,5 +62,5 @@ if(MNEME_WERROR)
          -Xptxas=--warn-on-spills,--warn-on-local-memory-usage,--warning-as-error)
 endif()
 target_compile_options(mneme_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${cuda_flags}>")
-target_link_libraries(mneme_cuda PRIVATE CUDA::cublasLt)
+target_link_libraries(mneme_cuda PRIVATE CUDA::cublasLt ${CMAKE_DL_LIBS})
 install(TARGETS mneme_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
