@@ -87,8 +87,9 @@ static mn_status run(const mn_cli *cli, const void *options) {
 
 static const mn_command command = {
     .name = "doctor",
-    .about = "Shows what this machine offers to compute with: the processor, the GPUs, and why a GPU "
-             "is not used when it is not.",
+    .about =
+        "Shows what this machine offers to compute with: the processor, the GPUs, and why a GPU "
+        "is not used when it is not.",
     .rows = rows,
     .row_count = sizeof rows / sizeof *rows,
     .examples = {"mneme doctor", "mneme doctor --json"},
