@@ -132,9 +132,9 @@ mn_status mn_cuda_device_open(mn_device **out, int index) {
     MN_CHECK_GOTO(d->stream, MN_ERR_MEMORY, "no memory for the CUDA device");
     d->stream->device = index;
     MN_GOTO(mn_cuda_use(d->stream));
-    MN_GOTO(mn_cuda_check(cudaDeviceGetAttribute(&d->stream->sm_count,
-                                                 cudaDevAttrMultiProcessorCount, index),
-                          "multiprocessors"));
+    MN_GOTO(mn_cuda_check(
+        cudaDeviceGetAttribute(&d->stream->sm_count, cudaDevAttrMultiProcessorCount, index),
+        "multiprocessors"));
     MN_GOTO(mn_cuda_check(cudaStreamCreateWithFlags(&d->stream->stream, cudaStreamNonBlocking),
                           "cudaStreamCreate"));
     MN_GOTO(mn_cuda_copies_open(&d->stream->copies));

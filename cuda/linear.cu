@@ -100,7 +100,8 @@ static mn_status describe(plan *p) {
     const cudaDataType in = type_of(k->type);
     const cublasOperation_t ta = k->transa ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t tb = k->transb ? CUBLAS_OP_T : CUBLAS_OP_N;
-    const cublasLtEpilogue_t epilogue = k->bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    const cublasLtEpilogue_t epilogue = k->bias ? CUBLASLT_EPILOGUE_BIAS
+                                                : CUBLASLT_EPILOGUE_DEFAULT;
     LT_TRY(cublasLtMatmulDescCreate(&p->product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
     LT_TRY(cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta));
     LT_TRY(cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb));
@@ -151,7 +152,9 @@ static mn_status choose(mn_cuda_linear *l, plan *p) {
     MN_CHECK_GOTO(count > 0, MN_ERR_UNSUPPORTED,
                   "cuBLASLt has no product of %lld x %lld x %lld (%s, rows of %lld, %lld, %lld)",
                   (long long)k->rows, (long long)k->cols, (long long)k->inner,
-                  k->type == MN_F32 ? "fp32" : k->type == MN_F16 ? "fp16" : "bf16",
+                  k->type == MN_F32   ? "fp32"
+                  : k->type == MN_F16 ? "fp16"
+                                      : "bf16",
                   (long long)k->lda, (long long)k->ldb, (long long)k->ldd);
     p->algorithm = found.algo;
 done:

@@ -9,7 +9,7 @@
 typedef enum norm_kind { LAYER, RMS, GATED } norm_kind;
 
 template <norm_kind KIND, int VEC>
-__global__ static void __launch_bounds__(held<VEC>::THREADS)
+__global__ static void __launch_bounds__(ROW_THREADS)
     norm_kernel(float *y, const float *x, const float *weight, const float *bias,
                 const float *gate, float eps, int64_t rows, int dim) {
     enum { HELD = held<VEC>::COUNT };
@@ -59,10 +59,9 @@ static mn_status norm(mn_stream *s, const char *name, float *y, const float *x,
                       const float *weight, const float *bias, const float *gate, float eps,
                       int64_t rows, int64_t dim) {
     if (rows == 0 || dim == 0) return MN_OK;
-    MN_CHECK(dim <= ROW_MAX, MN_ERR_UNSUPPORTED, "CUDA: %s of rows of %lld elements, at most %d",
-             name, (long long)dim, (int)ROW_MAX);
     const bool fours = mn_cuda_rows_aligned(x, dim) && mn_cuda_aligned(y) &&
                        mn_cuda_aligned(weight) && mn_cuda_aligned(bias);
+    MN_TRY(mn_row_check(name, dim, fours));
     if (fours) launch<KIND, 4>(s, y, x, weight, bias, gate, eps, rows, dim);
     else launch<KIND, 1>(s, y, x, weight, bias, gate, eps, rows, dim);
     MN_CUDA_LAUNCHED(name);

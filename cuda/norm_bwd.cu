@@ -91,7 +91,7 @@ static __device__ __forceinline__ void write_parts(const norm_gradient &p, const
 }
 
 template <bool CENTRED, bool SUMS, int VEC>
-__global__ static void __launch_bounds__(held<VEC>::THREADS) norm_bwd_kernel(norm_gradient p) {
+__global__ static void __launch_bounds__(ROW_THREADS) norm_bwd_kernel(norm_gradient p) {
     enum { HELD = held<VEC>::COUNT };
     __shared__ block_sums<float, 1> mean_sums;
     __shared__ block_sums<float, 3> sums;
@@ -186,17 +186,19 @@ static mn_status launch(mn_stream *s, const norm_gradient *p, int64_t parts) {
     const size_t shared = SUMS ? 2 * (size_t)p->dim * sizeof(float) : 0;
     if (SUMS)
         MN_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                         2 * ROW_MAX * sizeof(float)));
+                                         2 * held<VEC>::ROW_MAX * sizeof(float)));
     kernel<<<blocks, mn_row_threads<VEC>(p->dim), shared, s->stream>>>(*p);
     MN_CUDA_LAUNCHED("the gradient of a norm");
     return MN_OK;
 }
 
 template <bool CENTRED, bool SUMS>
-static mn_status launch_rows(mn_stream *s, const norm_gradient *p, int64_t parts) {
+static mn_status launch_rows(mn_stream *s, const char *name, const norm_gradient *p,
+                             int64_t parts) {
     const bool fours = mn_cuda_rows_aligned(p->x, p->dim) && mn_cuda_aligned(p->dy) &&
                        mn_cuda_aligned(p->dx) && mn_cuda_aligned(p->weight) &&
                        mn_cuda_aligned(p->bias);
+    MN_TRY(mn_row_check(name, p->dim, fours));
     return fours ? launch<CENTRED, SUMS, 4>(s, p, parts) : launch<CENTRED, SUMS, 1>(s, p, parts);
 }
 
@@ -204,14 +206,13 @@ template <bool CENTRED>
 static mn_status norm_bwd(mn_stream *s, const char *name, norm_gradient p, float *dweight,
                           float *dbias, float *dgate, int64_t dim) {
     if (p.rows == 0 || dim == 0) return MN_OK;
-    MN_CHECK(dim <= ROW_MAX, MN_ERR_UNSUPPORTED, "CUDA: %s of rows of %lld elements, at most %d",
-             name, (long long)dim, (int)ROW_MAX);
+    MN_TRY(mn_row_check(name, dim, dim % 4 == 0));
     p.dim = (int)dim;
-    if (!dweight) return launch_rows<CENTRED, false>(s, &p, 0);
+    if (!dweight) return launch_rows<CENTRED, false>(s, name, &p, 0);
     const int64_t count = parts_of(p.rows, dim);
     MN_TRY(mn_cuda_scratch(s, &p.parts, (size_t)count * (2 * (size_t)dim * 4 + 8)));
     p.gate_parts = dgate ? (double *)(p.parts + 2 * dim * count) : NULL;
-    MN_TRY((launch_rows<CENTRED, true>(s, &p, count)));
+    MN_TRY((launch_rows<CENTRED, true>(s, name, &p, count)));
     const part_sums sums = {.dweight = dweight,
                             .dbias = dbias,
                             .dgate = dgate,

@@ -1,4 +1,4 @@
-/* row.cuh - a row of up to 8192 floats, held in the registers of one block.
+/* row.cuh - a row of up to 8192 floats (4096 where it is no multiple of 4), in the registers of one block.
  *
  * Every thread holds N elements as groups of VEC; group k of a thread is group k * blockDim + thread of the
  * row. Places behind the row's end hold 0 and are never written back. So a norm reads its row once,
@@ -7,12 +7,21 @@
 
 #include "cuda/block.cuh"
 
-enum { ROW_MAX = 8192 };
+enum { ROW_THREADS = 512 };
 
 /* Elements a thread holds: single ones have more addresses, which need registers, too. */
 template <int VEC> struct held {
-    enum { COUNT = VEC == 4 ? 16 : 8, THREADS = ROW_MAX / COUNT };
+    enum { COUNT = VEC == 4 ? 16 : 8, ROW_MAX = COUNT * ROW_THREADS };
 };
+
+/* Whether rows of `dim` elements can be held; `fours`: in groups of 4. */
+static inline mn_status mn_row_check(const char *op, int64_t dim, bool fours) {
+    const int64_t most = fours ? (int64_t)held<4>::ROW_MAX : (int64_t)held<1>::ROW_MAX;
+    MN_CHECK(dim <= most, MN_ERR_UNSUPPORTED,
+             "CUDA: %s of rows of %lld elements%s, at most %lld are possible", op, (long long)dim,
+             fours ? "" : " that are no multiple of 4", (long long)most);
+    return MN_OK;
+}
 
 /* Threads that hold a row of `dim` elements: whole warps. */
 template <int VEC> static inline unsigned mn_row_threads(int64_t dim) {

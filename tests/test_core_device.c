@@ -34,7 +34,8 @@ static void devices_open_by_name(void **state) {
 
 static void cuda_says_why_it_cannot_be_used(void **state) {
     (void)state;
-    static const char *const malformed[] = {"cuda:", "cuda:a", "cuda:-1", "cuda:12345", "cudas", "Cpu"};
+    static const char *const malformed[] = {"cuda:",      "cuda:a", "cuda:-1",
+                                            "cuda:12345", "cudas",  "Cpu"};
     mn_device *dev = (mn_device *)1;
     mn_cuda_state found;
     char text[64];
@@ -44,7 +45,8 @@ static void cuda_says_why_it_cannot_be_used(void **state) {
     }
     MN_ASSERT_OK(mn_device_check("cuda"));
     MN_ASSERT_OK(mn_device_check("cuda:15")); /* nothing is opened */
-    MN_ASSERT_FAILS(mn_device_open(&dev, "cuda", 1), MN_ERR_UNSUPPORTED, "no CUDA device: /no/such.so");
+    MN_ASSERT_FAILS(mn_device_open(&dev, "cuda", 1), MN_ERR_UNSUPPORTED,
+                    "no CUDA device: /no/such.so");
     assert_null(dev);
     MN_ASSERT_FAILS(mn_cuda_device_text(text, sizeof text, 0), MN_ERR_UNSUPPORTED, "/no/such.so");
     assert_false(mn_cuda_probe(&found));

@@ -3,8 +3,7 @@
 
     tools/kernel_table.py [--out FILE] [--arch 80,90] [FILE.cu ...]     default: cuda/*.cu, six chips
 
-Compiles each file to PTX once and assembles it with ptxas for each chip, as the release build does; needs nvcc
-and no GPU. Occupancy is that of blocks as large as the kernel's launch bounds and of its static shared memory:
+Compiles each file for each chip, as the release build does; needs nvcc and no GPU. Occupancy is that of blocks as large as the kernel's launch bounds and of its static shared memory:
 smaller blocks and dynamic shared memory change it. Leaves with 1 when a kernel spills registers."""
 import argparse
 import os
@@ -55,9 +54,14 @@ def launch_bounds(ptx):
     return bounds
 
 
-def assemble(ptx, chip, cubin):
+def nvcc(file, out, *options):
+    includes = [f"-I{os.path.join(ROOT, d)}" for d in ("", "include", "host")]
+    return run(["nvcc", "-std=c++17", "-O3", *options, *includes, file, "-o", out])
+
+
+def assemble(file, chip, cubin):
     """(registers, static shared bytes, spilled bytes) by mangled name."""
-    text = run(["ptxas", "-v", f"-arch=sm_{chip}", ptx, "-o", cubin])
+    text = nvcc(file, cubin, f"-arch=sm_{chip}", "-cubin", "-Xptxas=-v")
     found = {}
     for part in text.split("Compiling entry function '")[1:]:
         name = part[: part.index("'")]
@@ -79,13 +83,12 @@ def table(files, chips):
     with tempfile.TemporaryDirectory() as folder:
         for file in files:
             ptx = os.path.join(folder, "kernels.ptx")
-            run(["nvcc", "-std=c++17", "-O3", "-arch=compute_80", "-ptx", file, "-o", ptx]
-                + [f"-I{os.path.join(ROOT, d)}" for d in ("", "include", "host")])
+            nvcc(file, ptx, "-arch=compute_80", "-ptx")
             with open(ptx, encoding="utf-8") as f:
                 bounds = launch_bounds(f.read())
             if not bounds:
                 continue
-            used = {c: assemble(ptx, c, os.path.join(folder, "cubin")) for c in chips}
+            used = {c: assemble(file, c, os.path.join(folder, "cubin")) for c in chips}
             for name, plain in zip(bounds, short(list(bounds))):
                 threads = bounds[name]
                 cells = [f"{os.path.basename(file)}", f"`{plain}`", f"{threads}",

@@ -23,7 +23,8 @@ static mn_status parse(kind *out, int *index, const char *spec) {
             return MN_OK;
         }
     }
-    return mn_fail(MN_ERR_USAGE, "device '%s' is unknown; there are: auto, cpu, cuda, cuda:N", spec);
+    return mn_fail(MN_ERR_USAGE, "device '%s' is unknown; there are: auto, cpu, cuda, cuda:N",
+                   spec);
 }
 
 mn_status mn_device_check(const char *spec) {

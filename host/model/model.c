@@ -273,8 +273,7 @@ mn_status mn_model_check_finite(mn_model *m) {
         const mn_stored *s = NULL;
         mn_binding_at(&row, &m->config, m, i);
         if (stored) MN_TRY(find(&s, m->checkpoint, m->path, &row));
-        MN_TRY(stored ? check_tensor(&s->view, row.name, s->file)
-                      : check_weight(m, &row));
+        MN_TRY(stored ? check_tensor(&s->view, row.name, s->file) : check_weight(m, &row));
     }
     return MN_OK;
 }

@@ -164,7 +164,8 @@ static mn_status check_batch(const mn_session *s, const mn_batch *b) {
     for (int64_t i = 0; i < b->tokens; i++)
         MN_CHECK(b->ids[i] >= 0 && b->ids[i] < c->vocab && b->positions[i] >= 0 &&
                      b->positions[i] < c->max_positions && b->rows[i] >= 0 && b->rows[i] < rows,
-                 MN_ERR_DATA, "token %lld of a batch: id %d of %lld, position %d of %lld, row %d of %lld",
+                 MN_ERR_DATA,
+                 "token %lld of a batch: id %d of %lld, position %d of %lld, row %d of %lld",
                  (long long)i, b->ids[i], (long long)c->vocab, b->positions[i],
                  (long long)c->max_positions, b->rows[i], (long long)rows);
     for (int64_t i = 0; i < b->output_count; i++)

@@ -35,10 +35,9 @@ static mn_status explain(mn_tape *t, int64_t index) {
     MN_TRY(mn_model_check_finite(t->model)); /* a broken weight explains it better */
     MN_TRY(check_memory(t));
     if (w.block >= 0)
-        return mn_fail(MN_ERR_NUMERIC,
-                       "%s: %lld of %lld numbers of the %s block %lld are NaN or infinite",
-                       t->model->path, (long long)bad, (long long)w.numbers, w.what,
-                       (long long)w.block);
+        return mn_fail(
+            MN_ERR_NUMERIC, "%s: %lld of %lld numbers of the %s block %lld are NaN or infinite",
+            t->model->path, (long long)bad, (long long)w.numbers, w.what, (long long)w.block);
     mn_binding_row row;
     mn_binding_at(&row, &t->model->config, NULL, -1 - w.block);
     return mn_fail(MN_ERR_NUMERIC,

@@ -40,8 +40,8 @@ mn_status mn_watch_add(mn_watch *w, const mn_tensor *x, mn_watched item) {
 mn_status mn_watch_look(mn_watch *w, int64_t *first) {
     *first = -1;
     if (w->count == 0) return MN_OK;
-    MN_TRY(w->device->download(w->device, w->found, w->counts,
-                               (size_t)w->count * sizeof *w->found));
+    MN_TRY(
+        w->device->download(w->device, w->found, w->counts, (size_t)w->count * sizeof *w->found));
     for (int64_t i = w->count; i-- > 0;)
         if (w->found[i] > 0) *first = i;
     return MN_OK;

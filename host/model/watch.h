@@ -13,15 +13,15 @@ typedef struct mn_watched {
 
 typedef struct mn_watch {
     mn_device *device;
-    mn_watched *items;     /* [room] */
-    int64_t *found;        /* [room] counts on the host, once looked at */
-    int64_t *counts;       /* [room] on the device */
+    mn_watched *items; /* [room] */
+    int64_t *found;    /* [room] counts on the host, once looked at */
+    int64_t *counts;   /* [room] on the device */
     int64_t count, room;
 } mn_watch;
 
 mn_status mn_watch_open(mn_watch *out, mn_device *device, int64_t room); /* the host's part */
 mn_status mn_watch_lay_out(mn_watch *watch, mn_arena *arena);            /* the device's */
-void mn_watch_close(mn_watch *watch);                                   /* safe twice */
+void mn_watch_close(mn_watch *watch);                                    /* safe twice */
 
 mn_status mn_watch_begin(mn_watch *watch); /* forgets what was watched */
 /* One read of x; under a thousandth of the work of a block. */

@@ -11,8 +11,8 @@
 
 typedef struct loss_scale {
     bool active;
-    double factor;  /* 1 when not active */
-    int64_t good;   /* steps since it changed */
+    double factor; /* 1 when not active */
+    int64_t good;  /* steps since it changed */
 } loss_scale;
 
 /* Active when products with the model's matrices round to fp16. */

@@ -56,7 +56,7 @@ mn_status mn_tape_trunk(mn_tape *tape, const mn_train_batch *batch, float *hidde
 
 /* Forward from `hidden` (NULL: from the ids), loss, backward. *loss is overwritten. NaN or infinity
  * in the residual stream, the loss or a gradient is MN_ERR_NUMERIC and names the block, or the weight
- * that is broken. A batch without targets has loss 0 and changes no gradient. */
+ * that is broken; the gradients cannot be used then. A batch without targets has loss 0 and changes no gradient. */
 mn_status mn_tape_step(mn_tape *tape, const mn_train_batch *batch, const float *hidden, float scale,
                        double *loss);
 /* Whether a gradient of the last step was NaN or infinite, with `may_overflow`: `scale` was too large for
