@@ -117,6 +117,17 @@ void print_summary() {
     }
 }
 
+} // namespace
+
+extern "C" void sg_totals(const char *part, sg_stats *sums) {
+    Lock lock;
+    *sums = sg_stats{};
+    for (const auto &[name, t] : summary().kernels)
+        if (name.find(part) != std::string::npos) add_up(sums, &t.stats);
+}
+
+namespace {
+
 /* Status 97: something was reported. Standard output was the program's; it is flushed. */
 void finish() {
     Lock lock;
