@@ -77,8 +77,7 @@ static mn_status finish(mirror *m, mn_status st) {
     for (int i = 0; i < m->count; i++) {
         const argument *a = &m->argument[i];
         if (st == MN_OK && a->bytes) {
-            if (a->host)
-                MN_ASSERT_OK(m->inner->download(m->inner, a->host, a->data, a->bytes));
+            if (a->host) MN_ASSERT_OK(m->inner->download(m->inner, a->host, a->data, a->bytes));
             else check_input(m, a);
         }
         m->inner->release(m->inner, a->memory, a->bytes + (size_t)(a->data - a->memory));
@@ -317,13 +316,34 @@ static mn_status linear_bwd_w(mn_stream *s, float *dw, float *dbias, const float
 #define ROW(name) .name = name
 
 static const mn_kernels kernels = {
-    ROW(embed_fwd),      ROW(layernorm_fwd),  ROW(rmsnorm_fwd),    ROW(swiglu_fwd),
-    ROW(gather_fwd),     ROW(row_stats),      ROW(logprob_gather), ROW(sample),
-    ROW(count_nonfinite), ROW(layernorm_bwd), ROW(rmsnorm_bwd),    ROW(gelu_fwd),
-    ROW(gelu_bwd),       ROW(swiglu_bwd),     ROW(embed_bwd),      ROW(gather_bwd),
-    ROW(cross_entropy),  ROW(gated_norm_fwd), ROW(gated_norm_bwd), ROW(row_norms),
-    ROW(row_difference), ROW(add),            ROW(zero),           ROW(cast),
-    ROW(square_sum),     ROW(adamw),          ROW(linear_fwd),     ROW(linear_bwd_x),
+    ROW(embed_fwd),
+    ROW(layernorm_fwd),
+    ROW(rmsnorm_fwd),
+    ROW(swiglu_fwd),
+    ROW(gather_fwd),
+    ROW(row_stats),
+    ROW(logprob_gather),
+    ROW(sample),
+    ROW(count_nonfinite),
+    ROW(layernorm_bwd),
+    ROW(rmsnorm_bwd),
+    ROW(gelu_fwd),
+    ROW(gelu_bwd),
+    ROW(swiglu_bwd),
+    ROW(embed_bwd),
+    ROW(gather_bwd),
+    ROW(cross_entropy),
+    ROW(gated_norm_fwd),
+    ROW(gated_norm_bwd),
+    ROW(row_norms),
+    ROW(row_difference),
+    ROW(add),
+    ROW(zero),
+    ROW(cast),
+    ROW(square_sum),
+    ROW(adamw),
+    ROW(linear_fwd),
+    ROW(linear_bwd_x),
     ROW(linear_bwd_w),
 };
 
