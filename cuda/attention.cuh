@@ -12,12 +12,13 @@
 #include "cuda/stream.h"
 
 enum {
-    MN_ATTENTION_ROWS = 64,    /* of a block: four warps with 16 each */
+    MN_ATTENTION_ROWS = 64, /* of a block: four warps with 16 each */
     MN_ATTENTION_THREADS = 128,
-    MN_DECODE_ROWS = 16,       /* up to so many rows, a sequence goes to the decoding kernel */
-    MN_DECODE_KEYS = 256,      /* keys of one block of it: fixed, so that bits depend on the sequence alone */
+    MN_DECODE_ROWS = 16, /* up to so many rows, a sequence goes to the decoding kernel */
+    MN_DECODE_KEYS =
+        256, /* keys of one block of it: fixed, so that bits depend on the sequence alone */
     MN_ATTENTION_MAX_HEAD = 256,
-    MN_GRID_Z = 65535          /* sequences of one launch at most */
+    MN_GRID_Z = 65535 /* sequences of one launch at most */
 };
 
 #define MN_LOG2E 1.4426950408889634f
@@ -29,7 +30,7 @@ typedef struct attention_args {
     const __half *k, *v;
     const mn_attn_seq *seqs; /* device */
     int heads, kv_heads, group, dim;
-    float scale; /* of scores, times log2 e: softmax is computed in powers of two */
+    float scale;  /* of scores, times log2 e: softmax is computed in powers of two */
     bool aligned; /* rows of q and out are made of whole 16 bytes */
 } attention_args;
 
@@ -174,10 +175,9 @@ MN_DEVICE void soften(float o[DP / 8][4], float m[2], float l[2], float s[KEYS /
  * `visible0` keys of the tile, row lane / 4 + 8 `visible1`. Q comes from registers (qf) or, when that is
  * NULL, from its tile. */
 template <int DP, bool EXACT, int KEYS, bool PARTIAL>
-MN_DEVICE void attend_tile(float o[DP / 8][4], float m[2], float l[2],
-                           const uint32_t (*qf)[4], const __half *q_tile, const __half *k_tile,
-                           const __half *v_tile, int dim, float scale, int groups,
-                           int visible0, int visible1) {
+MN_DEVICE void attend_tile(float o[DP / 8][4], float m[2], float l[2], const uint32_t (*qf)[4],
+                           const __half *q_tile, const __half *k_tile, const __half *v_tile,
+                           int dim, float scale, int groups, int visible0, int visible1) {
     enum { PITCH = DP + 8 };
     const int lane = (int)threadIdx.x % MN_WARP;
     float s[KEYS / 8][4];

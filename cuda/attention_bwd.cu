@@ -28,10 +28,10 @@ static __global__ void __launch_bounds__(PREPARE_WARPS *MN_WARP)
                 x = *(const float4 *)(q + row * a.dim + d);
                 sum += g.x * y.x + g.y * y.y + g.z * y.z + g.w * y.w;
             }
-            *(uint2 *)(a.dout + row * width + d) =
-                make_uint2(pack_halves(g.x, g.y), pack_halves(g.z, g.w));
-            *(uint2 *)(a.q + row * width + d) =
-                make_uint2(pack_halves(x.x, x.y), pack_halves(x.z, x.w));
+            *(uint2 *)(a.dout + row * width + d) = make_uint2(pack_halves(g.x, g.y),
+                                                              pack_halves(g.z, g.w));
+            *(uint2 *)(a.q + row * width + d) = make_uint2(pack_halves(x.x, x.y),
+                                                           pack_halves(x.z, x.w));
         }
     } else {
         for (int d = lane; d < width; d += MN_WARP) {

@@ -17,7 +17,8 @@ typedef struct backward_args {
 } backward_args;
 
 /* The row of q, dout and stat that row `row` of the sequence stands for. */
-MN_DEVICE int64_t backward_row(const backward_args *a, const mn_attn_seq *seq, int kv_head, int row) {
+MN_DEVICE int64_t backward_row(const backward_args *a, const mn_attn_seq *seq, int kv_head,
+                               int row) {
     const int query = row / a->group;
     return (int64_t)(seq->q_begin + query) * a->heads + kv_head * a->group + row - query * a->group;
 }

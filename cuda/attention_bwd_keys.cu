@@ -15,7 +15,9 @@ enum { KEYS = MN_ATTENTION_ROWS };
  * up to PITCH. 99 KB at most. */
 template <int DP> struct keys_shape {
     enum {
-        ROWS = DP > 128 ? 16 : DP > 64 ? 32 : 64, /* of a stage */
+        ROWS = DP > 128  ? 16
+               : DP > 64 ? 32
+                         : 64, /* of a stage */
         PITCH = DP + 8,
         KEYS_TILE = KEYS * PITCH,
         ROWS_TILE = ROWS * PITCH,
@@ -23,7 +25,9 @@ template <int DP> struct keys_shape {
         PARTS = DP > 128 ? 2 : 1,
         COLUMNS = DP / PARTS,    /* of dk and dv that a block owns */
         IN_REGISTERS = DP <= 96, /* K and V of the warp */
-        BLOCKS = DP <= 64 ? 3 : DP <= 128 ? 2 : 1, /* registers for so many on a multiprocessor */
+        BLOCKS = DP <= 64    ? 3
+                 : DP <= 128 ? 2
+                             : 1, /* registers for so many on a multiprocessor */
         BYTES = (2 * KEYS_TILE + 2 * STAGE) * 2
     };
 };
@@ -31,11 +35,10 @@ template <int DP> struct keys_shape {
 /* p' and ds' of 16 keys x 16 rows as left factors. The rows begin with number `row`; the lane's keys are
  * seen by rows from from[h] on, and there are `rows`. */
 template <int DP, bool EXACT>
-static __device__ __forceinline__ void weights(uint32_t p[4], uint32_t ds[4],
-                                               const uint32_t (*kf)[4], const uint32_t (*vf)[4],
-                                               const __half *k_tile, const __half *v_tile,
-                                               const __half *q_tile, const __half *g_tile, int row,
-                                               int rows, const int from[2], float scale, int dim) {
+static __device__ __forceinline__ void
+weights(uint32_t p[4], uint32_t ds[4], const uint32_t (*kf)[4], const uint32_t (*vf)[4],
+        const __half *k_tile, const __half *v_tile, const __half *q_tile, const __half *g_tile,
+        int row, int rows, const int from[2], float scale, int dim) {
     enum { PITCH = DP + 8 };
     const int lane = (int)threadIdx.x % MN_WARP;
     float s[2][4] = {}, dp[2][4] = {};
@@ -101,16 +104,19 @@ static __global__ void __launch_bounds__(MN_ATTENTION_THREADS, keys_shape<DP>::B
     const int thread = (int)threadIdx.x, warp = thread / MN_WARP, lane = thread % MN_WARP;
     const int dim = EXACT ? DP : a.dim, chunks = (dim + 7) / 8, width = chunks * 8;
     const int64_t ld = (int64_t)a.kv_heads * width;
-    __half *k_tile = shared, *v_tile = shared + shape::KEYS_TILE, *stages = v_tile + shape::KEYS_TILE;
+    __half *k_tile = shared, *v_tile = shared + shape::KEYS_TILE,
+           *stages = v_tile + shape::KEYS_TILE;
     auto load = [&](int stage, int begin) {
         __half *to = stages + stage * shape::STAGE;
         copy_rows<ROWS, MN_ATTENTION_THREADS>(
             to, a.q, to + shape::ROWS_TILE, a.dout, PITCH, chunks, thread, [&](int row) {
-                return begin + row < rows ? backward_row(&a, &seq, kv_head, begin + row) * width : -1;
+                return begin + row < rows ? backward_row(&a, &seq, kv_head, begin + row) * width
+                                          : -1;
             });
         if (thread < ROWS) {
             const int row = begin + thread < rows ? begin + thread : rows - 1;
-            copy_8_async(to + thread * PITCH + DP, a.stat + backward_row(&a, &seq, kv_head, row), true);
+            copy_8_async(to + thread * PITCH + DP, a.stat + backward_row(&a, &seq, kv_head, row),
+                         true);
         }
         copies_commit();
     };
@@ -120,7 +126,9 @@ static __global__ void __launch_bounds__(MN_ATTENTION_THREADS, keys_shape<DP>::B
     }
     copy_rows<KEYS, MN_ATTENTION_THREADS>(
         k_tile, a.k + kv_head * width, v_tile, a.v + kv_head * width, PITCH, chunks, thread,
-        [&](int row) { return first + row < seq.own_len ? (seq.own_begin + first + row) * ld : -1; });
+        [&](int row) {
+            return first + row < seq.own_len ? (seq.own_begin + first + row) * ld : -1;
+        });
     int row = first * a.group / ROWS * ROWS;
     load(0, row);
     copies_wait_all();
@@ -148,7 +156,8 @@ static __global__ void __launch_bounds__(MN_ATTENTION_THREADS, keys_shape<DP>::B
             if (row + j + 16 <= warp_first * a.group) continue; /* the whole warp */
             uint32_t p[4], ds[4];
             weights<DP, EXACT>(p, ds, shape::IN_REGISTERS ? kf : NULL, vf, k_tile, v_tile,
-                               q_tile + j * PITCH, g_tile + j * PITCH, row + j, rows, from, scale, dim);
+                               q_tile + j * PITCH, g_tile + j * PITCH, row + j, rows, from, scale,
+                               dim);
             add_rows<COLUMNS, PITCH, EXACT>(dv, p, g_tile + j * PITCH + column, dim - column);
             add_rows<COLUMNS, PITCH, EXACT>(dk, ds, q_tile + j * PITCH + column, dim - column);
         }
@@ -156,11 +165,13 @@ static __global__ void __launch_bounds__(MN_ATTENTION_THREADS, keys_shape<DP>::B
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         if (key + 8 * h >= seq.own_len) continue;
-        const int64_t at = ((int64_t)(seq.q_begin + key + 8 * h) * a.kv_heads + kv_head) * dim + column;
+        const int64_t at = ((int64_t)(seq.q_begin + key + 8 * h) * a.kv_heads + kv_head) * dim +
+                           column;
 #pragma unroll
         for (int n = 0; n < COLUMNS / 8; n++) {
             const int d = n * 8 + lane % 4 * 2;
-            store_pair<EXACT>(a.dv + at, d, dv[n][2 * h], dv[n][2 * h + 1], dim - column, a.aligned);
+            store_pair<EXACT>(a.dv + at, d, dv[n][2 * h], dv[n][2 * h + 1], dim - column,
+                              a.aligned);
             store_pair<EXACT>(a.dk + at, d, a.scale * dk[n][2 * h], a.scale * dk[n][2 * h + 1],
                               dim - column, a.aligned);
         }
@@ -174,7 +185,8 @@ static mn_status launch(mn_stream *s, const backward_args *a, int64_t most, unsi
                     (unsigned)(a->kv_heads * shape::PARTS), count);
     MN_CUDA_TRY(cudaFuncSetAttribute(attention_bwd_keys_kernel<DP, EXACT>,
                                      cudaFuncAttributeMaxDynamicSharedMemorySize, shape::BYTES));
-    attention_bwd_keys_kernel<DP, EXACT><<<grid, MN_ATTENTION_THREADS, shape::BYTES, s->stream>>>(*a);
+    attention_bwd_keys_kernel<DP, EXACT>
+        <<<grid, MN_ATTENTION_THREADS, shape::BYTES, s->stream>>>(*a);
     MN_CUDA_LAUNCHED("attention_bwd_keys");
     return MN_OK;
 }

@@ -17,7 +17,9 @@ template <int DP> struct queries_shape {
         STAGE = 2 * TILE,
         ROWS_TILE = MN_ATTENTION_ROWS * PITCH,
         SHARED_ROWS = DP > 128,
-        BLOCKS = DP <= 64 ? 3 : DP <= 128 ? 2 : 1, /* registers for so many on a multiprocessor */
+        BLOCKS = DP <= 64    ? 3
+                 : DP <= 128 ? 2
+                             : 1, /* registers for so many on a multiprocessor */
         BYTES = (2 * STAGE + (SHARED_ROWS ? 2 * ROWS_TILE : 0)) * 2
     };
 };
@@ -30,11 +32,10 @@ typedef struct row_pair {
 
 /* dq of 16 rows += ds k over 16 keys, of which number `key` is the first. */
 template <int DP, bool EXACT>
-static __device__ __forceinline__ void query_step(float dq[DP / 8][4], const uint32_t (*qf)[4],
-                                                  const uint32_t (*gf)[4], const __half *q_tile,
-                                                  const __half *g_tile, const __half *k_tile,
-                                                  const __half *v_tile, const row_pair *r, int key,
-                                                  float scale, int dim) {
+static __device__ __forceinline__ void
+query_step(float dq[DP / 8][4], const uint32_t (*qf)[4], const uint32_t (*gf)[4],
+           const __half *q_tile, const __half *g_tile, const __half *k_tile, const __half *v_tile,
+           const row_pair *r, int key, float scale, int dim) {
     enum { PITCH = DP + 8 };
     const int lane = (int)threadIdx.x % MN_WARP;
     float s[2][4] = {}, dp[2][4] = {};
@@ -86,7 +87,8 @@ static __global__ void __launch_bounds__(MN_ATTENTION_THREADS, queries_shape<DP>
     enum { KEYS = shape::KEYS, PITCH = shape::PITCH, IN_REGISTERS = !shape::SHARED_ROWS };
     extern __shared__ __align__(16) __half shared[];
     const mn_attn_seq seq = a.seqs[blockIdx.z];
-    const int kv_head = (int)blockIdx.y, first = (int)(gridDim.x - 1 - blockIdx.x) * MN_ATTENTION_ROWS;
+    const int kv_head = (int)blockIdx.y,
+              first = (int)(gridDim.x - 1 - blockIdx.x) * MN_ATTENTION_ROWS;
     const int rows = seq.q_len * a.group;
     if (first >= rows) return; /* the whole block */
 
@@ -107,7 +109,8 @@ static __global__ void __launch_bounds__(MN_ATTENTION_THREADS, queries_shape<DP>
         zero_shared(shared, shape::BYTES, MN_ATTENTION_THREADS);
         __syncthreads();
     }
-    __half *q_tile = shared + (IN_REGISTERS ? 1 : 2) * shape::STAGE, *g_tile = q_tile + shape::ROWS_TILE;
+    __half *q_tile = shared + (IN_REGISTERS ? 1 : 2) * shape::STAGE,
+           *g_tile = q_tile + shape::ROWS_TILE;
     copy_rows<MN_ATTENTION_ROWS, MN_ATTENTION_THREADS>(
         q_tile, a.q, g_tile, a.dout, PITCH, chunks, thread, [&](int row) {
             return first + row < rows ? backward_row(&a, &seq, kv_head, first + row) * width : -1;
@@ -131,7 +134,8 @@ static __global__ void __launch_bounds__(MN_ATTENTION_THREADS, queries_shape<DP>
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         const int row = warp_first + lane / 4 + 8 * h;
-        const float2 stat = row < rows ? a.stat[backward_row(&a, &seq, kv_head, row)] : make_float2(0, 0);
+        const float2 stat = row < rows ? a.stat[backward_row(&a, &seq, kv_head, row)]
+                                       : make_float2(0, 0);
         r.lse[h] = stat.x;
         r.delta[h] = stat.y;
         r.limit[h] = row < rows ? row / a.group + 1 : 0;

@@ -84,17 +84,18 @@ typedef struct dense {
     int length, heads, dim;
 } dense;
 
-#define DENSE_ROW(d) ((int64_t)blockIdx.y * (d).length + blockIdx.x) * (d).heads * (d).dim
+#define DENSE_ROW(d) ((int64_t)blockIdx.y * (d).length + blockIdx.x) * (d).heads *(d).dim
 
 /* to = the tokens' rows of x (T, H, D), fp16; zeros behind a sequence. */
-static __global__ void __launch_bounds__(THREADS) gather_tokens_kernel(__half *to, const float *x, const dense d) {
+static __global__ void __launch_bounds__(THREADS)
+    gather_tokens_kernel(__half *to, const float *x, const dense d) {
     const mn_attn_seq *seq = &d.seqs[blockIdx.y];
     const bool exists = (int)blockIdx.x < seq->q_len;
     const int width = d.heads * d.dim;
     const float *row = x + (int64_t)(seq->q_begin + (int)blockIdx.x) * width;
     for (int i = (int)threadIdx.x * 8; i < width; i += THREADS * 8)
-        *(uint4 *)(to + DENSE_ROW(d) + i) =
-            exists ? eight_halves(row, i, width, true) : make_uint4(0, 0, 0, 0);
+        *(uint4 *)(to + DENSE_ROW(d) + i) = exists ? eight_halves(row, i, width, true)
+                                                   : make_uint4(0, 0, 0, 0);
 }
 
 /* to = the tokens' rows of the cache; zeros behind a sequence. */
@@ -105,8 +106,8 @@ static __global__ void __launch_bounds__(THREADS)
     const int width = d.heads * d.dim;
     const __half *row = cache + (int64_t)(seq->own_begin + (int)blockIdx.x) * width;
     for (int i = (int)threadIdx.x * 8; i < width; i += THREADS * 8)
-        *(uint4 *)(to + DENSE_ROW(d) + i) =
-            exists ? *(const uint4 *)(row + i) : make_uint4(0, 0, 0, 0);
+        *(uint4 *)(to + DENSE_ROW(d) + i) = exists ? *(const uint4 *)(row + i)
+                                                   : make_uint4(0, 0, 0, 0);
 }
 
 /* The tokens' rows of x (T, H, D) = from. */
@@ -118,14 +119,16 @@ static __global__ void __launch_bounds__(THREADS)
     float *row = x + (int64_t)(seq->q_begin + (int)blockIdx.x) * width;
     for (int i = (int)threadIdx.x * 4; i < width; i += THREADS * 4) {
         const uint2 h = *(const uint2 *)(from + DENSE_ROW(d) + i);
-        const float2 a = __half22float2(*(const __half2 *)&h.x), b = __half22float2(*(const __half2 *)&h.y);
+        const float2 a = __half22float2(*(const __half2 *)&h.x),
+                     b = __half22float2(*(const __half2 *)&h.y);
         *(float4 *)(row + i) = make_float4(a.x, a.y, b.x, b.y);
     }
 }
 
 /* lse (T, H) = stats (batch, H, length), or the other way round; stats behind a sequence are 0. */
 template <bool INTO_STATS>
-static __global__ void __launch_bounds__(THREADS) move_stats_kernel(float *lse, float *stats, const dense d) {
+static __global__ void __launch_bounds__(THREADS)
+    move_stats_kernel(float *lse, float *stats, const dense d) {
     const mn_attn_seq *seq = &d.seqs[blockIdx.y];
     const bool exists = (int)blockIdx.x < seq->q_len;
     for (int h = (int)threadIdx.x; h < d.heads; h += THREADS) {
@@ -139,13 +142,16 @@ static __global__ void __launch_bounds__(THREADS) move_stats_kernel(float *lse, 
 /* ---- runs ---------------------------------------------------------------------------------------- */
 
 /* Where the parts of a dense batch lie; enough memory for them. */
-static mn_status place(mn_stream *s, mn_cudnn_data *data, const mn_cudnn_shape *shape, size_t workspace) {
+static mn_status place(mn_stream *s, mn_cudnn_data *data, const mn_cudnn_shape *shape,
+                       size_t workspace) {
     mn_cuda_cudnn *c = s->cudnn;
     const size_t rows = (size_t)(shape->batch * shape->length * shape->heads);
     const size_t matrix = rows * (size_t)shape->head_dim * 2, stats = (rows * 4 + 255) / 256 * 256;
-    void **const part[] = {&data->q, &data->k, &data->v, &data->out, &data->dout, &data->dq, &data->dk, &data->dv};
+    void **const part[] = {&data->q,    &data->k,  &data->v,  &data->out,
+                           &data->dout, &data->dq, &data->dk, &data->dv};
     const size_t matrices = shape->backward ? 8 : 4;
-    const size_t bytes = matrices * matrix + 2 * stats + workspace; /* a matrix is whole 256 bytes */
+    const size_t bytes = matrices * matrix + 2 * stats +
+                         workspace; /* a matrix is whole 256 bytes */
     if (bytes > c->bytes) {
         MN_CUDA_TRY(cudaStreamSynchronize(s->stream));
         MN_CUDA_TRY(cudaFree(c->memory));
@@ -162,8 +168,8 @@ static mn_status place(mn_stream *s, mn_cudnn_data *data, const mn_cudnn_shape *
     return MN_OK;
 }
 
-static mn_status prepare(mn_stream *s, const attention_args *a, const mn_attn_seqs *seqs, bool backward,
-                         mn_cudnn_plan **plan, mn_cudnn_data *data, dense *d) {
+static mn_status prepare(mn_stream *s, const attention_args *a, const mn_attn_seqs *seqs,
+                         bool backward, mn_cudnn_plan **plan, mn_cudnn_data *data, dense *d) {
     int64_t length = 0;
     for (int64_t i = 0; i < seqs->count; i++)
         length = seqs->host[i].q_len > length ? seqs->host[i].q_len : length;

@@ -6,8 +6,9 @@
 
 struct mn_cuda_cudnn; /* the library, a plan per shape, memory for the dense batch */
 
-mn_status mn_cuda_cudnn_open(struct mn_cuda_cudnn **out); /* MN_ERR_UNSUPPORTED without libcudnn.so.9 */
-void mn_cuda_cudnn_close(struct mn_cuda_cudnn **cudnn);   /* safe twice */
+mn_status
+mn_cuda_cudnn_open(struct mn_cuda_cudnn **out); /* MN_ERR_UNSUPPORTED without libcudnn.so.9 */
+void mn_cuda_cudnn_close(struct mn_cuda_cudnn **cudnn); /* safe twice */
 
 /* Whether cuDNN takes the batch: texts of own rows only, all of them queries, as training and first prompts
  * are; a query head for each key-value head; D a multiple of 8, at most 128. */

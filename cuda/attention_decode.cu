@@ -90,9 +90,9 @@ static __global__ void __launch_bounds__(decode_shape<DP>::THREADS)
     __half *stages = shared + shape::TILE + warp * 2 * shape::STAGE;
     auto load = [&](int stage, int key) {
         __half *to = stages + stage * shape::STAGE;
-        copy_rows<16, MN_WARP>(
-            to, k, to + shape::TILE, values, PITCH, chunks, lane,
-            [&](int row) { return key + row < end ? cache_row(&v, key + row) * ld : -1; });
+        copy_rows<16, MN_WARP>(to, k, to + shape::TILE, values, PITCH, chunks, lane, [&](int row) {
+            return key + row < end ? cache_row(&v, key + row) * ld : -1;
+        });
         copies_commit();
     };
     if (dim < DP) {
@@ -110,7 +110,8 @@ static __global__ void __launch_bounds__(decode_shape<DP>::THREADS)
             load_matrices(qf[kk], shared + kk * 16 + lane_of_a(lane, PITCH));
     }
     float o[DP / 8][4] = {}, m[2] = {-INFINITY, -INFINITY}, l[2] = {0, 0};
-    const int limit0 = limit_of(&v, lane / 4, a.group), limit1 = limit_of(&v, lane / 4 + 8, a.group);
+    const int limit0 = limit_of(&v, lane / 4, a.group),
+              limit1 = limit_of(&v, lane / 4 + 8, a.group);
     for (int stage = 0; key < end; key += STEP, stage ^= 1) {
         if (key + STEP < end) {
             load(stage ^ 1, key + STEP);
@@ -136,8 +137,8 @@ static __global__ void __launch_bounds__(decode_shape<DP>::THREADS)
         if (lane % 4 == 0) *(float2 *)(stat + row * 2) = make_float2(m[h], sum);
 #pragma unroll
         for (int n = 0; n < DP / 8; n++)
-            *(float2 *)(merge + row * PITCH + n * 8 + lane % 4 * 2) =
-                make_float2(o[n][2 * h], o[n][2 * h + 1]);
+            *(float2 *)(merge + row * PITCH + n * 8 + lane % 4 * 2) = make_float2(o[n][2 * h],
+                                                                                  o[n][2 * h + 1]);
     }
     __syncthreads();
     merge_warps<DP>(&a, &v, &p, merge, keys, dim);

@@ -18,7 +18,10 @@ template <int DP> struct forward_shape {
         TILE = KEYS * PITCH,
         STAGE = 2 * TILE,
         Q_SHARED = DP > 128,
-        BLOCKS = DP <= 64 ? 4 : DP <= 96 ? 3 : DP <= 128 ? 2 : 1, /* registers for so many on a
+        BLOCKS = DP <= 64    ? 4
+                 : DP <= 96  ? 3
+                 : DP <= 128 ? 2
+                             : 1, /* registers for so many on a
                                                                      multiprocessor */
         BYTES = (2 * STAGE + (Q_SHARED ? MN_ATTENTION_ROWS * PITCH : 0)) * 2
     };
@@ -64,7 +67,8 @@ static __global__ void __launch_bounds__(MN_ATTENTION_THREADS, forward_shape<DP>
     enum { KEYS = shape::KEYS, PITCH = shape::PITCH };
     extern __shared__ __align__(16) __half shared[];
     const visible v = sequence_of(&a.seqs[blockIdx.z], a.group);
-    const int kv_head = (int)blockIdx.y, first = (int)(gridDim.x - 1 - blockIdx.x) * MN_ATTENTION_ROWS;
+    const int kv_head = (int)blockIdx.y,
+              first = (int)(gridDim.x - 1 - blockIdx.x) * MN_ATTENTION_ROWS;
     if (v.rows <= MN_DECODE_ROWS || first >= v.rows) return; /* the whole block */
 
     const int thread = (int)threadIdx.x, warp = thread / MN_WARP, lane = thread % MN_WARP;
@@ -86,8 +90,8 @@ static __global__ void __launch_bounds__(MN_ATTENTION_THREADS, forward_shape<DP>
     load(0, 0);
     /* Q stands in the second stage until it is in registers. */
     __half *q_tile = shared + (shape::Q_SHARED ? 2 : 1) * shape::STAGE;
-    load_queries<MN_ATTENTION_ROWS, MN_ATTENTION_THREADS>(q_tile, PITCH, &a, &v, kv_head, first, dim,
-                                                          thread);
+    load_queries<MN_ATTENTION_ROWS, MN_ATTENTION_THREADS>(q_tile, PITCH, &a, &v, kv_head, first,
+                                                          dim, thread);
     __syncthreads();
     q_tile += warp * 16 * PITCH;
     uint32_t qf[shape::Q_SHARED ? 1 : DP / 16][4];
@@ -106,7 +110,7 @@ static __global__ void __launch_bounds__(MN_ATTENTION_THREADS, forward_shape<DP>
         __syncthreads(); /* the tile is there, and nobody reads the other stage any more */
         if (key + KEYS < end) load(stage ^ 1, key + KEYS);
         const __half *k_tile = shared + stage * shape::STAGE, *v_tile = k_tile + shape::TILE;
-        const uint32_t (*q)[4] = shape::Q_SHARED ? NULL : qf;
+        const uint32_t(*q)[4] = shape::Q_SHARED ? NULL : qf;
         if (key + KEYS <= all && any)
             attend_tile<DP, EXACT, KEYS, false>(o, m, l, q, q_tile, k_tile, v_tile, dim, a.scale,
                                                 KEYS / 16, 0, 0);

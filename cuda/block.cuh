@@ -53,16 +53,13 @@ static __device__ __forceinline__ float warp_max(float x) {
 
 static __device__ __forceinline__ int warp_min(int x) {
 #pragma unroll
-    for (int step = WARP / 2; step > 0; step /= 2)
-        x = min(x, __shfl_xor_sync(ALL_LANES, x, step));
+    for (int step = WARP / 2; step > 0; step /= 2) x = min(x, __shfl_xor_sync(ALL_LANES, x, step));
     return x;
 }
 
 /* Sums of N numbers over the block, for every thread. Two places take turns: a place is written
  * again only behind the barrier of the other one's sum, when all have read it. */
-template <class T, int N> struct block_sums {
-    T part[2][N][MAX_WARPS];
-};
+template <class T, int N> struct block_sums { T part[2][N][MAX_WARPS]; };
 
 template <class T, int N>
 static __device__ __forceinline__ void block_sum(T (&x)[N], block_sums<T, N> *at, int turn) {

@@ -20,9 +20,7 @@ static __device__ __forceinline__ void narrow(__nv_bfloat16 *y, float x) {
 }
 
 /* Four elements that move as one. */
-template <class T> struct alignas(4 * sizeof(T)) four {
-    T v[4];
-};
+template <class T> struct alignas(4 * sizeof(T)) four { T v[4]; };
 
 template <int VEC, class T>
 static __device__ __forceinline__ void read_group(float *v, const T *p) {
@@ -126,7 +124,7 @@ extern "C" mn_status mn_cuda_embed_fwd(mn_stream *s, float *x, const void *table
     return take_rows(s, name, x, (const __nv_bfloat16 *)table, ids, tokens, dim);
 }
 
-extern "C" mn_status mn_cuda_gather_fwd(mn_stream *s, float *y, const float *x,
-                                        const int32_t *rows, int64_t m, int64_t dim) {
+extern "C" mn_status mn_cuda_gather_fwd(mn_stream *s, float *y, const float *x, const int32_t *rows,
+                                        int64_t m, int64_t dim) {
     return take_rows(s, "gather_fwd", y, x, rows, m, dim);
 }

@@ -29,7 +29,7 @@ struct mn_cudnn {
 #undef MN_CUDNN_POINTER
 };
 
-enum { MN_CUDNN_DESCRIPTORS = 128, MN_CUDNN_OPERATIONS = 32 };
+enum { MN_CUDNN_DESCRIPTORS = 192, MN_CUDNN_OPERATIONS = 32 };
 
 /* Numbers of tensors that have memory; virtual ones come behind. */
 enum {

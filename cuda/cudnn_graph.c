@@ -152,11 +152,12 @@ void mn_cudnn_forward_graph(mn_cudnn_graph *g, const mn_cudnn_shape *shape) {
     const desc stats = tensor(g, MN_CUDNN_STATS, CUDNN_DATA_FLOAT, &e.per_row, false);
     const desc scale = tensor(g, MN_CUDNN_SCALE, CUDNN_DATA_FLOAT, &e.one, true);
     const desc s = causal(g, scores(g, &e, q, k_t, scale), &e.scores);
-    const desc top = reduce(g, CUDNN_REDUCE_TENSOR_MAX, s, passing(g, CUDNN_DATA_FLOAT, &e.per_row));
+    const desc top = reduce(g, CUDNN_REDUCE_TENSOR_MAX, s,
+                            passing(g, CUDNN_DATA_FLOAT, &e.per_row));
     const desc less = math(g, CUDNN_POINTWISE_SUB, s, top, &e.scores);
     const desc weight = math(g, CUDNN_POINTWISE_EXP, less, NULL, &e.scores);
-    const desc sum =
-        reduce(g, CUDNN_REDUCE_TENSOR_ADD, weight, passing(g, CUDNN_DATA_FLOAT, &e.per_row));
+    const desc sum = reduce(g, CUDNN_REDUCE_TENSOR_ADD, weight,
+                            passing(g, CUDNN_DATA_FLOAT, &e.per_row));
     const desc log = math(g, CUDNN_POINTWISE_LOG, sum, NULL, &e.per_row);
     elementwise(g, CUDNN_POINTWISE_ADD, CUDNN_DATA_FLOAT, top, log, NULL, stats, -1);
     const desc p = passing(g, CUDNN_DATA_HALF, &e.scores);
@@ -180,8 +181,8 @@ void mn_cudnn_backward_graph(mn_cudnn_graph *g, const mn_cudnn_shape *shape) {
     const desc one = tensor(g, MN_CUDNN_ONE, CUDNN_DATA_FLOAT, &e.one, true);
     /* the factor 1 stands where dropout's would; the pattern wants it */
     const desc both = math(g, CUDNN_POINTWISE_MUL, dout, out, &e.rows);
-    const desc sum =
-        reduce(g, CUDNN_REDUCE_TENSOR_ADD, both, passing(g, CUDNN_DATA_FLOAT, &e.per_row));
+    const desc sum = reduce(g, CUDNN_REDUCE_TENSOR_ADD, both,
+                            passing(g, CUDNN_DATA_FLOAT, &e.per_row));
     elementwise(g, CUDNN_POINTWISE_MUL, CUDNN_DATA_FLOAT, sum, one, NULL, row_sums, -1);
     const desc s = scores(g, &e, q, k_t, scale);
     const desc less = causal(g, math(g, CUDNN_POINTWISE_SUB, s, stats, &e.scores), &e.scores);

@@ -102,11 +102,11 @@ static bool reproducible(mn_cudnn_graph *g, cudnnBackendDescriptor_t config) {
     int64_t count = 0;
     if (g->status != MN_OK ||
         g->cudnn->cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE,
-                                           CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count, &engine) !=
-            CUDNN_STATUS_SUCCESS ||
-        g->cudnn->cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
-                                           CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT,
-                                           &count, notes) != CUDNN_STATUS_SUCCESS)
+                                           CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count,
+                                           &engine) != CUDNN_STATUS_SUCCESS ||
+        g->cudnn->cudnnBackendGetAttribute(
+            engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+            CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &count, notes) != CUDNN_STATUS_SUCCESS)
         return false;
     for (int64_t i = 0; i < count; i++)
         if (notes[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) return false;
@@ -128,8 +128,7 @@ static bool finalise(mn_cudnn_plan *p, cudnnBackendDescriptor_t config,
                      &p->cudnn->handle);
     mn_cudnn_set(g, p->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR,
                  1, &config);
-    return g->status == MN_OK &&
-           p->cudnn->cudnnBackendFinalize(p->plan) == CUDNN_STATUS_SUCCESS &&
+    return g->status == MN_OK && p->cudnn->cudnnBackendFinalize(p->plan) == CUDNN_STATUS_SUCCESS &&
            p->cudnn->cudnnBackendGetAttribute(p->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
                                               CUDNN_TYPE_INT64, 1, &count,
                                               &p->workspace) == CUDNN_STATUS_SUCCESS;
@@ -143,16 +142,16 @@ static mn_status choose(mn_cudnn_plan *p, const mn_cudnn_shape *shape,
     mn_cudnn_graph *g = &p->graph;
     cudnnBackendDescriptor_t config[PROPOSALS];
     int64_t count = 0;
-    const cudnnBackendDescriptor_t graph =
-        mn_cudnn_create(g, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+    const cudnnBackendDescriptor_t graph = mn_cudnn_create(g,
+                                                           CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
     mn_cudnn_set(g, graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
                  g->operations, g->operation);
     if (!device)
         mn_cudnn_set(g, graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1,
                      &p->cudnn->handle);
     mn_cudnn_finalize(g, graph, "attention");
-    const cudnnBackendDescriptor_t heuristics =
-        mn_cudnn_create(g, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+    const cudnnBackendDescriptor_t heuristics = mn_cudnn_create(
+        g, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     mn_cudnn_set(g, heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH,
                  CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &graph);
     mn_cudnn_set(g, heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
@@ -215,12 +214,22 @@ size_t mn_cudnn_plan_workspace(const mn_cudnn_plan *plan) { return (size_t)plan-
 mn_status mn_cudnn_plan_run(mn_cudnn_plan *plan, const mn_cudnn_data *data, void *stream) {
     mn_cudnn_graph *g = &plan->graph;
     float scale = data->scale, one = 1, hidden = -1e30f;
-    const int64_t uid[] = {MN_CUDNN_Q,      MN_CUDNN_K,      MN_CUDNN_V,    MN_CUDNN_OUT,
-                           MN_CUDNN_STATS,  MN_CUDNN_SCALE,  MN_CUDNN_HIDDEN,
-                           /* backward only: */ MN_CUDNN_ONE, MN_CUDNN_DOUT, MN_CUDNN_DQ,
-                           MN_CUDNN_DK,     MN_CUDNN_DV,     MN_CUDNN_ROW_SUMS};
-    void *const place[] = {data->q,  data->k,  data->v,     data->out, data->stats, &scale, &hidden,
-                           &one,     data->dout, data->dq,  data->dk,  data->dv,    data->row_sums};
+    const int64_t uid[] = {MN_CUDNN_Q,
+                           MN_CUDNN_K,
+                           MN_CUDNN_V,
+                           MN_CUDNN_OUT,
+                           MN_CUDNN_STATS,
+                           MN_CUDNN_SCALE,
+                           MN_CUDNN_HIDDEN,
+                           /* backward only: */ MN_CUDNN_ONE,
+                           MN_CUDNN_DOUT,
+                           MN_CUDNN_DQ,
+                           MN_CUDNN_DK,
+                           MN_CUDNN_DV,
+                           MN_CUDNN_ROW_SUMS};
+    void *const place[] = {data->q,  data->k,  data->v,       data->out,  data->stats,
+                           &scale,   &hidden,  &one,          data->dout, data->dq,
+                           data->dk, data->dv, data->row_sums};
     const int64_t count = plan->backward ? 13 : 7;
     MN_TRY(mn_cudnn_check(plan->cudnn,
                           plan->cudnn->cudnnSetStream(plan->cudnn->handle, (cudaStream_t)stream),
@@ -235,8 +244,8 @@ mn_status mn_cudnn_plan_run(mn_cudnn_plan *plan, const mn_cudnn_data *data, void
     mn_cudnn_finalize(g, pack, "data of attention");
     if (g->status == MN_OK)
         g->status = mn_cudnn_check(
-            plan->cudnn,
-            plan->cudnn->cudnnBackendExecute(plan->cudnn->handle, plan->plan, pack), "attention");
+            plan->cudnn, plan->cudnn->cudnnBackendExecute(plan->cudnn->handle, plan->plan, pack),
+            "attention");
     while (g->count > before) plan->cudnn->cudnnBackendDestroyDescriptor(g->all[--g->count]);
     return g->status;
 }

@@ -8,7 +8,8 @@
 #ifdef __CUDACC__
 __host__ __device__
 #endif
-static inline int64_t mn_cuda_kv_width(int64_t head_dim) {
+    static inline int64_t
+    mn_cuda_kv_width(int64_t head_dim) {
     return (head_dim + 7) / 8 * 8;
 }
 

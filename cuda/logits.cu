@@ -35,8 +35,7 @@ static __device__ __forceinline__ void take_group(running *r, const float *v, in
 }
 
 /* A thread owns every BLOCK-th group; it loads AHEAD of them before it looks at the first. */
-template <int VEC>
-static __device__ __forceinline__ running take_row(const float *row, int vocab) {
+template <int VEC> static __device__ __forceinline__ running take_row(const float *row, int vocab) {
     running r = {-INFINITY, 0, INT_MAX, true};
     int c = (int)threadIdx.x * VEC;
     for (; c + (AHEAD - 1) * BLOCK * VEC < vocab; c += AHEAD * BLOCK * VEC) {

@@ -141,8 +141,7 @@ __global__ static void __launch_bounds__(BLOCK, 1)
     double sum[1] = {(double)exponentials<VEC>(p, v, max)};
     block_sum(sum, &sums, 0);
     write_gradient<VEC>(p, v, max, (float)((double)scale / sum[0]), target, scale);
-    if (threadIdx.x == 0)
-        loss[blockIdx.x] = (float)(log(sum[0]) + ((double)max - (double)chosen));
+    if (threadIdx.x == 0) loss[blockIdx.x] = (float)(log(sum[0]) + ((double)max - (double)chosen));
 }
 
 extern "C" mn_status mn_cuda_cross_entropy(mn_stream *s, float *loss, float *logits,
@@ -158,7 +157,7 @@ extern "C" mn_status mn_cuda_cross_entropy(mn_stream *s, float *loss, float *log
     MN_CUDA_TRY(
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED_MOST));
     kernel<<<(unsigned)rows, BLOCK, bytes, s->stream>>>(loss, logits, targets, scale, (int)vocab,
-                                                       kept);
+                                                        kept);
     MN_CUDA_LAUNCHED("cross_entropy");
     return MN_OK;
 }

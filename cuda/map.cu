@@ -7,12 +7,8 @@
 
 enum { BLOCK = 256 };
 
-template <int N> struct sources {
-    const float *at[N];
-};
-template <int N> struct targets {
-    float *at[N];
-};
+template <int N> struct sources { const float *at[N]; };
+template <int N> struct targets { float *at[N]; };
 
 /* OP has IN and OUT, and computes out[OUT] of one element from in[IN]. */
 template <int VEC, class OP>

@@ -63,7 +63,9 @@ MN_DEVICE void copy_8_async(void *to, const void *from, bool exist) {
 /* Ends this thread's group of copies; waits for all groups of this thread. */
 MN_DEVICE void copies_commit(void) { asm volatile("cp.async.commit_group;" ::: "memory"); }
 MN_DEVICE void copies_wait_all(void) { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
-MN_DEVICE void copies_wait_all_but_last(void) { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
+MN_DEVICE void copies_wait_all_but_last(void) {
+    asm volatile("cp.async.wait_group 1;" ::: "memory");
+}
 
 MN_DEVICE uint32_t pack_halves(float low, float high) {
     const __half2 h = __floats2half2_rn(low, high);

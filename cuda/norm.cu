@@ -10,8 +10,8 @@ typedef enum norm_kind { LAYER, RMS, GATED } norm_kind;
 
 template <norm_kind KIND, int VEC>
 __global__ static void __launch_bounds__(ROW_THREADS)
-    norm_kernel(float *y, const float *x, const float *weight, const float *bias,
-                const float *gate, float eps, int64_t rows, int dim) {
+    norm_kernel(float *y, const float *x, const float *weight, const float *bias, const float *gate,
+                float eps, int64_t rows, int dim) {
     enum { HELD = held<VEC>::COUNT };
     __shared__ block_sums<float, 1> sums;
     float w[HELD], b[HELD];
@@ -55,9 +55,8 @@ static void launch(mn_stream *s, float *y, const float *x, const float *weight, 
 }
 
 template <norm_kind KIND>
-static mn_status norm(mn_stream *s, const char *name, float *y, const float *x,
-                      const float *weight, const float *bias, const float *gate, float eps,
-                      int64_t rows, int64_t dim) {
+static mn_status norm(mn_stream *s, const char *name, float *y, const float *x, const float *weight,
+                      const float *bias, const float *gate, float eps, int64_t rows, int64_t dim) {
     if (rows == 0 || dim == 0) return MN_OK;
     const bool fours = mn_cuda_rows_aligned(x, dim) && mn_cuda_aligned(y) &&
                        mn_cuda_aligned(weight) && mn_cuda_aligned(bias);

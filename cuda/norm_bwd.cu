@@ -24,7 +24,7 @@ static int64_t parts_of(int64_t rows, int64_t dim) {
 typedef struct norm_gradient {
     float *dx;
     const float *dy, *x, *weight, *bias, *gate; /* bias and gate: of the gated norm, else NULL */
-    float *parts;       /* [gridDim][2][dim] sums of dy h and of dy */
+    float *parts;                               /* [gridDim][2][dim] sums of dy h and of dy */
     double *gate_parts; /* [gridDim] sums of dy (h weight + bias), or NULL */
     int64_t rows;
     int dim;
@@ -34,10 +34,9 @@ typedef struct norm_gradient {
 
 /* dx of one row from its centred x, its dy and the sums over g and g (x - mean); dy may be dx. */
 template <int VEC, int N>
-static __device__ __forceinline__ void write_dx(const norm_gradient &p, int64_t r,
-                                                const float (&h)[N], const float (&dy)[N],
-                                                const float (&w)[N], float g, float gh,
-                                                float scale) {
+static __device__ __forceinline__ void
+write_dx(const norm_gradient &p, int64_t r, const float (&h)[N], const float (&dy)[N],
+         const float (&w)[N], float g, float gh, float scale) {
     float out[N];
 #pragma unroll
     for (int j = 0; j < N; j++) out[j] = (dy[j] * w[j] - g - h[j] * gh) * scale;

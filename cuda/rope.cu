@@ -18,9 +18,7 @@ typedef struct turning {
     int half, rotating, pieces, dim;
 } turning;
 
-template <int V> struct piece {
-    float x[V];
-};
+template <int V> struct piece { float x[V]; };
 
 template <int V> MN_DEVICE piece<V> read(const float *from) {
     piece<V> p;
@@ -44,7 +42,8 @@ template <int V> MN_DEVICE void write(float *to, piece<V> p) {
 
 template <int V> MN_DEVICE void write(__half *to, piece<V> p) {
     if (V == 4) {
-        *(uint2 *)to = make_uint2(pack_halves(p.x[0], p.x[1 % V]), pack_halves(p.x[2 % V], p.x[3 % V]));
+        *(uint2 *)to = make_uint2(pack_halves(p.x[0], p.x[1 % V]),
+                                  pack_halves(p.x[2 % V], p.x[3 % V]));
     } else {
 #pragma unroll
         for (int i = 0; i < V; i++) to[i] = __float2half_rn(p.x[i]);
@@ -104,7 +103,8 @@ static __global__ void __launch_bounds__(THREADS)
                                from + layout.q_begin + head * layout.q_stride, at, &t, c, s);
             else
                 turn<V, false>(k + row + (head - heads) * width,
-                               from + layout.k_begin + (head - heads) * layout.kv_stride, at, &t, c, s);
+                               from + layout.k_begin + (head - heads) * layout.kv_stride, at, &t, c,
+                               s);
         } else {
             const int head = (i - turned) / plain, d = (i - turned - head * plain) * V;
             write<V>(v + row + head * width + d,
@@ -164,10 +164,11 @@ static turning turning_of(const mn_qkv_layout *l, const float *cos_table, const 
             .dim = dim};
 }
 
-extern "C" mn_status mn_cuda_rope_store_fwd(mn_stream *s, float *q, mn_kv_layer kv, const float *qkv,
-                                            const mn_qkv_layout *layout, const float *cos_table,
-                                            const float *sin_table, const int32_t *positions,
-                                            const int32_t *rows, int64_t tokens) {
+extern "C" mn_status mn_cuda_rope_store_fwd(mn_stream *s, float *q, mn_kv_layer kv,
+                                            const float *qkv, const mn_qkv_layout *layout,
+                                            const float *cos_table, const float *sin_table,
+                                            const int32_t *positions, const int32_t *rows,
+                                            int64_t tokens) {
     const bool fours = in_fours(layout, (uintptr_t)q | (uintptr_t)qkv);
     const turning t = turning_of(layout, cos_table, sin_table, positions, fours ? 4 : 1);
     const size_t bytes = (size_t)t.half * 2 * sizeof(float);
@@ -176,30 +177,32 @@ extern "C" mn_status mn_cuda_rope_store_fwd(mn_stream *s, float *q, mn_kv_layer 
     __half *k = (__half *)(void *)kv.k, *v = (__half *)(void *)kv.v;
     if (tokens == 0) return MN_OK;
     if (fours)
-        rope_store_kernel<4><<<blocks, THREADS, bytes, s->stream>>>(q, k, v, qkv, *layout, kv_heads,
-                                                                    rows, t);
+        rope_store_kernel<4>
+            <<<blocks, THREADS, bytes, s->stream>>>(q, k, v, qkv, *layout, kv_heads, rows, t);
     else
-        rope_store_kernel<1><<<blocks, THREADS, bytes, s->stream>>>(q, k, v, qkv, *layout, kv_heads,
-                                                                    rows, t);
+        rope_store_kernel<1>
+            <<<blocks, THREADS, bytes, s->stream>>>(q, k, v, qkv, *layout, kv_heads, rows, t);
     MN_CUDA_LAUNCHED("rope_store_fwd");
     return MN_OK;
 }
 
 extern "C" mn_status mn_cuda_rope_bwd(mn_stream *s, float *dqkv, const float *dq, const float *dk,
-                                      const float *dv, const mn_qkv_layout *layout, int64_t kv_heads,
-                                      const float *cos_table, const float *sin_table,
-                                      const int32_t *positions, int64_t tokens) {
-    const bool fours = in_fours(layout, (uintptr_t)dqkv | (uintptr_t)dq | (uintptr_t)dk | (uintptr_t)dv);
+                                      const float *dv, const mn_qkv_layout *layout,
+                                      int64_t kv_heads, const float *cos_table,
+                                      const float *sin_table, const int32_t *positions,
+                                      int64_t tokens) {
+    const bool fours = in_fours(layout,
+                                (uintptr_t)dqkv | (uintptr_t)dq | (uintptr_t)dk | (uintptr_t)dv);
     const turning t = turning_of(layout, cos_table, sin_table, positions, fours ? 4 : 1);
     const size_t bytes = (size_t)t.half * 2 * sizeof(float);
     const unsigned blocks = (unsigned)tokens;
     if (tokens == 0) return MN_OK;
     if (fours)
-        rope_bwd_kernel<4><<<blocks, THREADS, bytes, s->stream>>>(dqkv, dq, dk, dv, *layout,
-                                                                  (int)kv_heads, t);
+        rope_bwd_kernel<4>
+            <<<blocks, THREADS, bytes, s->stream>>>(dqkv, dq, dk, dv, *layout, (int)kv_heads, t);
     else
-        rope_bwd_kernel<1><<<blocks, THREADS, bytes, s->stream>>>(dqkv, dq, dk, dv, *layout,
-                                                                  (int)kv_heads, t);
+        rope_bwd_kernel<1>
+            <<<blocks, THREADS, bytes, s->stream>>>(dqkv, dq, dk, dv, *layout, (int)kv_heads, t);
     MN_CUDA_LAUNCHED("rope_bwd");
     return MN_OK;
 }

@@ -34,8 +34,7 @@ extern "C" mn_status mn_cuda_gather_bwd(mn_stream *s, float *dx, const float *dy
     if (mn_cuda_rows_aligned(dx, dim) && mn_cuda_aligned(dy))
         gather_bwd_kernel<4>
             <<<(unsigned)m, threads_for(dim / 4), 0, s->stream>>>(dx, dy, rows, dim);
-    else
-        gather_bwd_kernel<1><<<(unsigned)m, threads_for(dim), 0, s->stream>>>(dx, dy, rows, dim);
+    else gather_bwd_kernel<1><<<(unsigned)m, threads_for(dim), 0, s->stream>>>(dx, dy, rows, dim);
     MN_CUDA_LAUNCHED("gather_bwd");
     return MN_OK;
 }

@@ -7,8 +7,7 @@
 
 enum { BLOCK = 256, MOST_BLOCKS = 1024, GROUPS = 4 };
 
-template <int VEC>
-static __device__ __forceinline__ double group_squares(const float *x) {
+template <int VEC> static __device__ __forceinline__ double group_squares(const float *x) {
     float v[VEC];
     double sum = 0;
     load_group<VEC>(v, x);

@@ -17,9 +17,10 @@ static void forward_bound(double *bound, double *lse, double *lse_bound, const p
                 for (int64_t j = 0; j < r.keys; j++) {
                     worst += r.weight[j] * r.score_error[j];
                     for (int64_t d = 0; d < p->dim; d++)
-                        bound[at * p->dim + d] +=
-                            fabs(w->v[r.key[j] + d]) *
-                            (r.weight[j] * (half_unit + r.score_error[j] + sums) + half_tiny);
+                        bound[at * p->dim + d] += fabs(w->v[r.key[j] + d]) *
+                                                  (r.weight[j] *
+                                                       (half_unit + r.score_error[j] + sums) +
+                                                   half_tiny);
                 }
                 /* the sum of weights is off, too, and divides everything, |out| <= 1 */
                 for (int64_t d = 0; d < p->dim; d++) bound[at * p->dim + d] += worst + sums;
@@ -29,14 +30,16 @@ static void forward_bound(double *bound, double *lse, double *lse_bound, const p
             }
 }
 
-static void forward_case(mn_device *dev, int64_t dim, int64_t heads, int64_t kv_heads, int32_t len) {
+static void forward_case(mn_device *dev, int64_t dim, int64_t heads, int64_t kv_heads,
+                         int32_t len) {
     for (int exact = 0; exact < 2; exact++) {
         problem p = forward_problem(dim, heads, kv_heads, len, exact);
         const int64_t n = query_floats(&p), nl = p.queries * heads;
         view w = view_open(&p, false), half = view_open(&p, true);
         double *want = doubles(n), *other = doubles(n), *lse_want = doubles(nl),
                *lse_bound = doubles(nl);
-        float *out = test_malloc((size_t)n * sizeof *out), *lse = test_malloc((size_t)nl * sizeof *lse);
+        float *out = test_malloc((size_t)n * sizeof *out),
+              *lse = test_malloc((size_t)nl * sizeof *lse);
         ref_attention(want, w.q, w.k, w.v, p.seqs, p.nseq, heads, kv_heads, dim, (double)p.scale);
         forward_on(dev, &p, false, out, lse);
         if (exact) {
@@ -53,7 +56,8 @@ static void forward_case(mn_device *dev, int64_t dim, int64_t heads, int64_t kv_
                 for (int64_t i = 0; i < p.seqs[s].q_len; i++)
                     for (int64_t h = 0; h < heads; h++) {
                         row_view r = row_open(&p, &half, &p.seqs[s], i, h);
-                        half_row(other + ((p.seqs[s].q_begin + i) * heads + h) * dim, &r, &half, dim);
+                        half_row(other + ((p.seqs[s].q_begin + i) * heads + h) * dim, &r, &half,
+                                 dim);
                         row_close(&r);
                     }
             judge_halves("attention", &p, out, want, other, heads * dim, n);
@@ -70,7 +74,8 @@ static void forward_case(mn_device *dev, int64_t dim, int64_t heads, int64_t kv_
 
 /* ---- backward ----------------------------------------------------------------------------------- */
 
-static void backward_case(mn_device *dev, int64_t dim, int64_t heads, int64_t kv_heads, int32_t len) {
+static void backward_case(mn_device *dev, int64_t dim, int64_t heads, int64_t kv_heads,
+                          int32_t len) {
     for (int exact = 0; exact < 2; exact++) {
         const int32_t lens[] = {len, len / 2 + 1, 1};
         problem p = training_problem(dim, heads, kv_heads, lens, exact);
@@ -78,12 +83,12 @@ static void backward_case(mn_device *dev, int64_t dim, int64_t heads, int64_t kv
         view w = view_open(&p, false), half = view_open(&p, true);
         gradient_sums want = sums_open(&p), other = sums_open(&p);
         gradients got = gradients_open(&p), again = gradients_open(&p);
-        float *out = test_malloc((size_t)n * sizeof *out), *lse = test_malloc((size_t)nl * sizeof *lse);
+        float *out = test_malloc((size_t)n * sizeof *out),
+              *lse = test_malloc((size_t)nl * sizeof *lse);
         forward_result(out, lse, &p, exact ? &w : &half);
         ref_attention_bwd(want.dq, want.dk, want.dv, w.dout, w.q, w.k, w.v, p.seqs, p.nseq, heads,
                           kv_heads, dim, (double)p.scale);
-        for (int64_t i = 0; i < n; i++)
-            want.delta[i / dim] += (double)p.dout[i] * (double)out[i];
+        for (int64_t i = 0; i < n; i++) want.delta[i / dim] += (double)p.dout[i] * (double)out[i];
         backward_on(dev, &p, out, lse, &got);
         backward_sums(&other, &p, exact ? &w : &half, out, !exact);
         if (exact) {

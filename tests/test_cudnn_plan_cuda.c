@@ -42,7 +42,8 @@ static void unsupported(void **state) {
     MN_ASSERT_FAILS(mn_cudnn_plan_build(&plan, *state, &s, device), MN_ERR_UNSUPPORTED,
                     "heads of 20");
     assert_null(plan);
-    MN_ASSERT_FAILS(mn_cudnn_plan_build(&plan, *state, &s, "{"), MN_ERR_IO, "description of a device");
+    MN_ASSERT_FAILS(mn_cudnn_plan_build(&plan, *state, &s, "{"), MN_ERR_IO,
+                    "description of a device");
     assert_null(plan);
     free(device);
 }

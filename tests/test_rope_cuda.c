@@ -42,8 +42,8 @@ static void check_cache(const store *s, const uint16_t *h, const double *want, d
         const double x = want[row * s->e.dim + d], error = fabs((double)mn_f16_to_f32(h[i]) - x);
         const double bound = fabs(x) * 0x1p-11 + 0x1p-25 + (d < s->e.rotary ? turn : 0);
         if (!(error <= bound))
-            fail_msg("%s: size %lld, rotary %lld: row %lld, dimension %lld is %g, expected %g", what,
-                     (long long)s->e.dim, (long long)s->e.rotary, (long long)(row / heads),
+            fail_msg("%s: size %lld, rotary %lld: row %lld, dimension %lld is %g, expected %g",
+                     what, (long long)s->e.dim, (long long)s->e.rotary, (long long)(row / heads),
                      (long long)d, (double)mn_f16_to_f32(h[i]), x);
     }
     test_free(stored);
@@ -130,13 +130,14 @@ static void gradient_case(mn_device *dev, const geometry *e, int64_t tokens) {
     double *want = doubles(n);
     gradient_oracle(want, &s, grads);
     mn_tensor dqkv = mn_tensor_2d(remote_floats(&r, n), MN_F32, tokens, s.layout.ld);
-    MN_ASSERT_OK(mn_rope_bwd(dev, &dqkv, &t[0], &t[1], &t[2], &s.layout, &in.cos_table, &in.sin_table,
-                             &in.positions));
+    MN_ASSERT_OK(mn_rope_bwd(dev, &dqkv, &t[0], &t[1], &t[2], &s.layout, &in.cos_table,
+                             &in.sin_table, &in.positions));
     remote_read(&r, got, dqkv.data, (size_t)n * sizeof *got);
     for (int64_t i = 0; i < n; i++) /* two products below 1 and their sum; NaN where it was */
         if (isnan(want[i]) ? !isnan(got[i]) : !(fabs((double)got[i] - want[i]) <= 4 * unit))
             fail_msg("dqkv: size %lld, rotary %lld: element %lld is %.9g, expected %.9g",
-                     (long long)e->dim, (long long)e->rotary, (long long)i, (double)got[i], want[i]);
+                     (long long)e->dim, (long long)e->rotary, (long long)i, (double)got[i],
+                     want[i]);
     test_free(want);
     test_free(got);
     remote_close(&r);
@@ -146,11 +147,11 @@ static void gradient_case(mn_device *dev, const geometry *e, int64_t tokens) {
 
 /* Rows of 16 bytes and odd ones, both layouts, partial and full rotation, with and without grouped heads. */
 static const geometry cases[] = {
-    {15, 2, 2, 14, true, 0},  {15, 3, 1, 6, false, 5},   {16, 2, 2, 16, true, 0},
-    {16, 4, 2, 4, false, 1},  {20, 2, 2, 10, true, 3},   {64, 2, 2, 16, true, 0},
-    {64, 4, 1, 64, false, 0}, {80, 2, 2, 20, true, 0},   {80, 2, 2, 40, true, 4},
+    {15, 2, 2, 14, true, 0},  {15, 3, 1, 6, false, 5},    {16, 2, 2, 16, true, 0},
+    {16, 4, 2, 4, false, 1},  {20, 2, 2, 10, true, 3},    {64, 2, 2, 16, true, 0},
+    {64, 4, 1, 64, false, 0}, {80, 2, 2, 20, true, 0},    {80, 2, 2, 40, true, 4},
     {96, 2, 1, 0, false, 7},  {128, 2, 1, 128, false, 0}, {1, 1, 1, 0, true, 0},
-    {2, 1, 1, 2, false, 0},   {256, 1, 1, 64, true, 2},  {72, 3, 3, 72, true, 8},
+    {2, 1, 1, 2, false, 0},   {256, 1, 1, 64, true, 2},   {72, 3, 3, 72, true, 8},
     {272, 1, 1, 32, true, 0}};
 
 static void rope_store(void **state) {

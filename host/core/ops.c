@@ -92,6 +92,7 @@ mn_status mn_attention_fwd(mn_device *dev, mn_tensor *out, mn_tensor *lse, const
     MN_CHECK(kv.head_dim <= MAX_HEAD && heads % kv.kv_heads == 0, MN_ERR_USAGE,
              "attention: %lld heads of size %lld over %lld key-value heads", (long long)heads,
              (long long)kv.head_dim, (long long)kv.kv_heads);
+    MN_CHECK(scale > 0, MN_ERR_USAGE, "attention: scale %g is not positive", (double)scale);
     for (int64_t i = 0; i < seqs->count; i++) {
         const mn_attn_seq *s = &seqs->host[i];
         for (int j = 0; j < MN_SHARED_SPANS; j++)

@@ -37,7 +37,9 @@ typedef struct view {
     double *q, *dout, *k, *v;
 } view;
 
-static inline double *doubles(int64_t n) { return test_calloc((size_t)(n ? n : 1), sizeof(double)); }
+static inline double *doubles(int64_t n) {
+    return test_calloc((size_t)(n ? n : 1), sizeof(double));
+}
 
 static inline double random_unit(uint64_t *state) {
     *state = *state * 6364136223846793005u + 1442695040888963407u;
@@ -105,7 +107,7 @@ static inline void view_close(view *w) {
 /* Query 0 belongs to nobody; the sequences' queries lie in the batch in another order than they do: a plain
  * one, one behind two shared spans, a later chunk behind one, a single query, a few queries far behind. */
 static inline problem forward_problem(int64_t dim, int64_t heads, int64_t kv_heads, int32_t len,
-                               bool exact) {
+                                      bool exact) {
     const int32_t chunk = (len + 2) / 3, few = len < 3 ? len : 3;
     const int32_t own = OWN_BEGIN, begin = 2 + chunk + few;
     problem p = {.dim = dim, .heads = heads, .kv_heads = kv_heads, .nseq = SEQS};
@@ -143,7 +145,8 @@ static inline problem forward_problem(int64_t dim, int64_t heads, int64_t kv_hea
 /* Three sequences of own rows only; queries and rows in opposite orders, with gaps that nobody stored. */
 static inline problem training_problem(int64_t dim, int64_t heads, int64_t kv_heads,
                                        const int32_t lens[3], bool exact) {
-    problem p = {.dim = dim, .heads = heads, .kv_heads = kv_heads, .nseq = 3, .queries = 1, .rows = 5};
+    problem p = {
+        .dim = dim, .heads = heads, .kv_heads = kv_heads, .nseq = 3, .queries = 1, .rows = 5};
     for (int i = 2; i >= 0; i--) {
         p.seqs[i].q_begin = (int32_t)p.queries;
         p.queries += lens[i];
@@ -218,7 +221,8 @@ static inline mn_tensor tensor_3d(float *x, int64_t a, int64_t b, int64_t c) {
 }
 
 /* out and lse (may be NULL) on the host. `in_place`: out is q. */
-static inline void forward_on(mn_device *dev, const problem *p, bool in_place, float *out, float *lse) {
+static inline void forward_on(mn_device *dev, const problem *p, bool in_place, float *out,
+                              float *lse) {
     remote r = remote_open(dev);
     const device_problem d = upload_problem(&r, p);
     const int64_t n = query_floats(p), nl = p->queries * p->heads;
@@ -252,7 +256,7 @@ static inline void gradients_close(gradients *g) {
 }
 
 static inline void backward_on(mn_device *dev, const problem *p, const float *out, const float *lse,
-                        gradients *g) {
+                               gradients *g) {
     remote r = remote_open(dev);
     const int64_t t = p->queries, h = p->heads, c = p->kv_heads, dim = p->dim;
     const device_problem d = upload_problem(&r, p);
@@ -288,7 +292,7 @@ typedef struct row_view {
  * (twice the error), and of its product with the scale. 2^x adds 2 units, its argument's rounding that of
  * the largest number that it is the difference of. */
 static inline row_view row_open(const problem *p, const view *w, const mn_attn_seq *s, int64_t i,
-                         int64_t h) {
+                                int64_t h) {
     const int64_t dim = p->dim, group = h / (p->heads / p->kv_heads);
     const double *q = w->q + ((s->q_begin + i) * p->heads + h) * dim;
     row_view r = {0};
@@ -336,7 +340,7 @@ static inline void half_row(double *out, const row_view *r, const view *w, int64
 }
 
 static inline void judge(const char *what, const problem *p, const float *got, const double *want,
-                  const double *bound, int64_t per, int64_t n) {
+                         const double *bound, int64_t per, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         if (!covered(p, i / per)) {
             if (!isnan(got[i])) fail_msg("%s: %lld, nobody's, was written", what, (long long)i);
@@ -344,17 +348,18 @@ static inline void judge(const char *what, const problem *p, const float *got, c
         }
         const double error = fabs((double)got[i] - want[i]);
         if (!(error <= bound[i]))
-            fail_msg("%s: dim %lld, heads %lld on %lld, first length %d: element %lld (token %lld) is "
-                     "%.7g, expected %.7g, off by %.3g, allowed %.3g",
-                     what, (long long)p->dim, (long long)p->heads, (long long)p->kv_heads,
-                     p->seqs[0].q_len, (long long)i, (long long)(i / per), (double)got[i], want[i],
-                     error, bound[i]);
+            fail_msg(
+                "%s: dim %lld, heads %lld on %lld, first length %d: element %lld (token %lld) is "
+                "%.7g, expected %.7g, off by %.3g, allowed %.3g",
+                what, (long long)p->dim, (long long)p->heads, (long long)p->kv_heads,
+                p->seqs[0].q_len, (long long)i, (long long)(i / per), (double)got[i], want[i],
+                error, bound[i]);
     }
 }
 
 /* max and root mean square of the error at most twice what the rounding oracle's are. */
-static inline void judge_halves(const char *what, const problem *p, const float *got, const double *want,
-                         const double *half, int64_t per, int64_t n) {
+static inline void judge_halves(const char *what, const problem *p, const float *got,
+                                const double *want, const double *half, int64_t per, int64_t n) {
     double most = 0, allowed = 0, squares = 0, allowed_squares = 0, size = 0;
     for (int64_t i = 0; i < n; i++) {
         if (!covered(p, i / per)) continue;
@@ -365,7 +370,8 @@ static inline void judge_halves(const char *what, const problem *p, const float 
         allowed_squares += oracle * oracle;
         size = fmax(size, fabs(want[i]));
     }
-    if (!(most <= 2 * allowed + 1e-6 * size && squares <= 4 * allowed_squares + 1e-12 * size * size))
+    if (!(most <= 2 * allowed + 1e-6 * size &&
+          squares <= 4 * allowed_squares + 1e-12 * size * size))
         fail_msg("%s: dim %lld, heads %lld on %lld, first length %d: error %.3g (rms %.3g), the "
                  "oracle with fp16's roundings %.3g (%.3g)",
                  what, (long long)p->dim, (long long)p->heads, (long long)p->kv_heads,
@@ -413,7 +419,7 @@ static inline void sums_close(gradient_sums *s) {
  * bounds: p is off by its score's error and, for dv, a rounding; ds by the same and the error of dp and
  * delta; sums over keys or rows are in fp32. */
 static inline void backward_row(gradient_sums *g, const problem *p, const view *w, const float *out,
-                         const mn_attn_seq *s, int64_t i, int64_t h, bool half) {
+                                const mn_attn_seq *s, int64_t i, int64_t h, bool half) {
     const int64_t dim = p->dim, at = (s->q_begin + i) * p->heads + h;
     const int64_t group = h / (p->heads / p->kv_heads);
     const double *q = w->q + at * dim, *dout = w->dout + at * dim, scale = (double)p->scale;
@@ -439,7 +445,8 @@ static inline void backward_row(gradient_sums *g, const problem *p, const view *
         const double ep = r.score_error[j] + 4 * unit * (fabs(r.lse) + 1);
         const double eds = fabs(ds) * (half_unit + ep + sums) +
                            weight * 2 * (sum_error + 2 * unit) * (dp_size + delta_size) + half_tiny;
-        const double dv_part = half ? rounded(weight) : weight * (half_unit + ep + sums) + half_tiny;
+        const double dv_part = half ? rounded(weight)
+                                    : weight * (half_unit + ep + sums) + half_tiny;
         const double ds_part = half ? rounded(ds) : eds;
         for (int64_t d = 0; d < dim; d++) {
             g->dq[at * dim + d] += scale * ds_part * (half ? k[d] : fabs(k[d]));
@@ -450,8 +457,8 @@ static inline void backward_row(gradient_sums *g, const problem *p, const view *
     row_close(&r);
 }
 
-static inline void backward_sums(gradient_sums *g, const problem *p, const view *w, const float *out,
-                          bool half) {
+static inline void backward_sums(gradient_sums *g, const problem *p, const view *w,
+                                 const float *out, bool half) {
     for (int64_t n = 0; n < p->nseq; n++)
         for (int64_t i = 0; i < p->seqs[n].q_len; i++)
             for (int64_t h = 0; h < p->heads; h++)

@@ -28,7 +28,8 @@ typedef struct sg_stats {
     uint64_t load_requests, load_sectors;   /* global loads per warp; 32-byte sectors they touch */
     uint64_t store_requests, store_sectors; /* the same for global stores */
     uint64_t shared_requests;
-    uint64_t shared_wavefronts, shared_ideal; /* passes through the banks; passes without conflicts */
+    uint64_t shared_wavefronts,
+        shared_ideal; /* passes through the banks; passes without conflicts */
 } sg_stats;
 
 /* Sets an option of core/options.def. 0, or -1 when there is none of that name. */
@@ -56,6 +57,9 @@ int sg_check_launch(sg_module *module, const char *kernel, sg_dim3 grid, sg_dim3
 int sg_launch(sg_module *module, const char *kernel, sg_dim3 grid, sg_dim3 block,
               size_t dynamic_shared, void **args);
 const sg_stats *sg_last_stats(void);
+/* libcudart alone: the sums over all launches so far of kernels whose name, as the compiler changed it,
+ * contains `part`. Waits for none. */
+void sg_totals(const char *part, sg_stats *sums);
 /* Sums over all launches of this process that have run; libcudart.so.13 has it. */
 void sg_total_stats(sg_stats *out);
 

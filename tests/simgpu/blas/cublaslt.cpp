@@ -49,10 +49,14 @@ MatrixArgument matrix(const void *data, const Layout &l) {
     return m;
 }
 
-bool supported(const Operation &o, const Layout &a, const Layout &b, const Layout &c, const Layout &d) {
-    const bool epilogue = o.epilogue == CUBLASLT_EPILOGUE_DEFAULT || o.epilogue == CUBLASLT_EPILOGUE_BIAS ||
-                          o.epilogue == CUBLASLT_EPILOGUE_RELU || o.epilogue == CUBLASLT_EPILOGUE_RELU_BIAS;
-    const bool compute = o.compute == CUBLAS_COMPUTE_32F || o.compute == CUBLAS_COMPUTE_32F_PEDANTIC ||
+bool supported(const Operation &o, const Layout &a, const Layout &b, const Layout &c,
+               const Layout &d) {
+    const bool epilogue = o.epilogue == CUBLASLT_EPILOGUE_DEFAULT ||
+                          o.epilogue == CUBLASLT_EPILOGUE_BIAS ||
+                          o.epilogue == CUBLASLT_EPILOGUE_RELU ||
+                          o.epilogue == CUBLASLT_EPILOGUE_RELU_BIAS;
+    const bool compute = o.compute == CUBLAS_COMPUTE_32F ||
+                         o.compute == CUBLAS_COMPUTE_32F_PEDANTIC ||
                          o.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
     const bool columns = a.order == CUBLASLT_ORDER_COL && b.order == CUBLASLT_ORDER_COL &&
                          c.order == CUBLASLT_ORDER_COL && d.order == CUBLASLT_ORDER_COL;
@@ -86,7 +90,8 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *desc, cublasComputeType_t compute, cudaDataType_t scale) {
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *desc, cublasComputeType_t compute,
+                                        cudaDataType_t scale) {
     Operation *o = new Operation;
     o->compute = compute;
     o->scale = scale;
@@ -97,7 +102,8 @@ cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) {
     delete (Operation *)desc;
     return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute,
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc,
+                                              cublasLtMatmulDescAttributes_t attribute,
                                               const void *value, size_t bytes) {
     Operation *o = (Operation *)desc;
     switch (attribute) {
@@ -111,8 +117,8 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasL
     }
 }
 
-cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *layout, cudaDataType type, uint64_t rows,
-                                          uint64_t columns, int64_t leading) {
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *layout, cudaDataType type,
+                                          uint64_t rows, uint64_t columns, int64_t leading) {
     Layout *l = new Layout;
     l->type = type;
     l->rows = rows;
@@ -126,8 +132,8 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
     return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
-                                                cublasLtMatrixLayoutAttribute_t attribute, const void *value,
-                                                size_t bytes) {
+                                                cublasLtMatrixLayoutAttribute_t attribute,
+                                                const void *value, size_t bytes) {
     Layout *l = (Layout *)layout;
     switch (attribute) {
     case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT: return take(&l->batch, value, bytes);
@@ -162,7 +168,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                               cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
                                               cublasLtMatmulPreference_t preference, int requested,
-                                              cublasLtMatmulHeuristicResult_t *results, int *returned) {
+                                              cublasLtMatmulHeuristicResult_t *results,
+                                              int *returned) {
     *returned = 0;
     if (requested < 1) return CUBLAS_STATUS_INVALID_VALUE;
     if (!supported(*(Operation *)desc, *(Layout *)a, *(Layout *)b, *(Layout *)c, *(Layout *)d))
@@ -176,10 +183,11 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alpha, const void *a,
-                              cublasLtMatrixLayout_t la, const void *b, cublasLtMatrixLayout_t lb,
-                              const void *beta, const void *c, cublasLtMatrixLayout_t lc, void *d,
-                              cublasLtMatrixLayout_t ld, const cublasLtMatmulAlgo_t *algo, void *workspace,
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alpha,
+                              const void *a, cublasLtMatrixLayout_t la, const void *b,
+                              cublasLtMatrixLayout_t lb, const void *beta, const void *c,
+                              cublasLtMatrixLayout_t lc, void *d, cublasLtMatrixLayout_t ld,
+                              const cublasLtMatmulAlgo_t *algo, void *workspace,
                               size_t workspace_bytes, cudaStream_t stream) {
     const Operation &o = *(Operation *)desc;
     if (!supported(o, *(Layout *)la, *(Layout *)lb, *(Layout *)lc, *(Layout *)ld))

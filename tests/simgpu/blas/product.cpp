@@ -10,7 +10,8 @@ namespace {
 
 int64_t bytes_of(cudaDataType t) {
     switch (t) {
-    case CUDA_R_16F: case CUDA_R_16BF: return 2;
+    case CUDA_R_16F:
+    case CUDA_R_16BF: return 2;
     case CUDA_R_32F: return 4;
     case CUDA_R_64F: return 8;
     default: return 0; /* not known */
@@ -36,10 +37,11 @@ void keep(void *p, int64_t i, cudaDataType t, float v) {
 }
 
 bool check_matrix(const char *name, const MatrixArgument &m) {
-    if (!bytes_of(m.type)) complain("matrix product: %s has a type that is not known (%d)", name, (int)m.type);
+    if (!bytes_of(m.type))
+        complain("matrix product: %s has a type that is not known (%d)", name, (int)m.type);
     else if (m.leading < m.rows)
-        complain("matrix product: leading dimension %lld of %s is below its %lld rows", (long long)m.leading,
-                 name, (long long)m.rows);
+        complain("matrix product: leading dimension %lld of %s is below its %lld rows",
+                 (long long)m.leading, name, (long long)m.rows);
     else if (m.rows && m.columns && !sg_is_device(m.data))
         complain("matrix product: %s is not in device memory", name);
     else return true;
@@ -51,8 +53,10 @@ u8 *view(const char *name, const MatrixArgument &m) {
     const int64_t last = m.stride * (m.batch - 1) + (m.columns - 1) * m.leading + m.rows;
     u8 *p = (u8 *)sg_host_view((u64)m.data, (size_t)(last * bytes_of(m.type)));
     if (!p)
-        complain("out of bounds: matrix product, %s is %lld x %lld, leading dimension %lld, batch %lld", name,
-                 (long long)m.rows, (long long)m.columns, (long long)m.leading, (long long)m.batch);
+        complain(
+            "out of bounds: matrix product, %s is %lld x %lld, leading dimension %lld, batch %lld",
+            name, (long long)m.rows, (long long)m.columns, (long long)m.leading,
+            (long long)m.batch);
     return p;
 }
 
@@ -90,12 +94,14 @@ cublasStatus_t check_product(const Product &p) {
     const int64_t m = p.d.rows, n = p.d.columns, k = p.transpose_a ? p.a.rows : p.a.columns;
     const bool shapes = (p.transpose_a ? p.a.columns : p.a.rows) == m &&
                         (p.transpose_b ? p.b.columns : p.b.rows) == k &&
-                        (p.transpose_b ? p.b.rows : p.b.columns) == n && p.c.rows == m && p.c.columns == n;
+                        (p.transpose_b ? p.b.rows : p.b.columns) == n && p.c.rows == m &&
+                        p.c.columns == n;
     if (!shapes) {
-        complain("matrix product: the shapes do not fit: A %lld x %lld%s, B %lld x %lld%s, D %lld x %lld",
+        complain("matrix product: the shapes do not fit: A %lld x %lld%s, B %lld x %lld%s, D %lld "
+                 "x %lld",
                  (long long)p.a.rows, (long long)p.a.columns, p.transpose_a ? "^T" : "",
-                 (long long)p.b.rows, (long long)p.b.columns, p.transpose_b ? "^T" : "", (long long)m,
-                 (long long)n);
+                 (long long)p.b.rows, (long long)p.b.columns, p.transpose_b ? "^T" : "",
+                 (long long)m, (long long)n);
         return CUBLAS_STATUS_INVALID_VALUE;
     }
     if (!check_matrix("A", p.a) || !check_matrix("B", p.b) || !check_matrix("D", p.d))
@@ -123,8 +129,10 @@ void run_product(const Product &p) {
     for (int64_t z = 0; z < p.d.batch; z++) {
         if (k) mark_read(p.a, z), mark_read(p.b, z);
         if (beta != 0) mark_read(p.c, z);
-        const std::vector<float> left = k ? rows_of(a, p.a, z, p.transpose_a) : std::vector<float>();
-        const std::vector<float> right = k ? rows_of(b, p.b, z, p.transpose_b) : std::vector<float>();
+        const std::vector<float> left = k ? rows_of(a, p.a, z, p.transpose_a)
+                                          : std::vector<float>();
+        const std::vector<float> right = k ? rows_of(b, p.b, z, p.transpose_b)
+                                           : std::vector<float>();
         for (int64_t i = 0; i < m; i++) {
             std::fill(line.begin(), line.end(), 0.f);
             for (int64_t x = 0; x < k; x++) {
@@ -154,7 +162,8 @@ cublasStatus_t submit_product(Product p, cudaStream_t stream) {
     const size_t bytes = (size_t)bytes_of(p.scale);
     if (!sg_is_device(p.alpha)) p.alpha = memcpy(kept->alpha, p.alpha, bytes);
     if (!sg_is_device(p.beta)) p.beta = memcpy(kept->beta, p.beta, bytes);
-    return submit(stream, [p, kept] { run_product(p); }) ? CUBLAS_STATUS_EXECUTION_FAILED : CUBLAS_STATUS_SUCCESS;
+    return submit(stream, [p, kept] { run_product(p); }) ? CUBLAS_STATUS_EXECUTION_FAILED
+                                                         : CUBLAS_STATUS_SUCCESS;
 }
 
 } // namespace sg

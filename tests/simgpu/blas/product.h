@@ -18,7 +18,8 @@ struct MatrixArgument {
 struct Product {
     MatrixArgument a, b, c, d;
     bool transpose_a = false, transpose_b = false;
-    const void *alpha = nullptr, *beta = nullptr; /* host or device memory, read when the product runs */
+    const void *alpha = nullptr,
+               *beta = nullptr; /* host or device memory, read when the product runs */
     cudaDataType scale = CUDA_R_32F;
     const void *bias = nullptr;
     cudaDataType bias_type = CUDA_R_32F;

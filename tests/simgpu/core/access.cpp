@@ -29,7 +29,8 @@ u8 *Machine::wild(const char *kind, int lane, const std::string &message) {
     return scratch_bytes;
 }
 
-u8 *Machine::access(int lane, u64 address, int bytes, Space space, AccessKind kind, const u8 *value) {
+u8 *Machine::access(int lane, u64 address, int bytes, Space space, AccessKind kind,
+                    const u8 *value) {
     if (address & (u64)(bytes - 1))
         return wild("misaligned address", lane,
                     format("%s of %d bytes at 0x%llx", name_of(kind), bytes, show(address)));
@@ -61,11 +62,12 @@ u8 *Machine::shared_access(int lane, u64 address, int bytes, Space space, Access
                     format("shared %s at 0x%llx, which is not a shared address", name_of(kind),
                            show(address)));
     if (offset + (u64)bytes > shared_total)
-        return wild("out of bounds", lane,
-                    format("shared %s of %d bytes at offset %llu, the block has %zu bytes (%zu static, "
-                           "%zu dynamic)",
-                           name_of(kind), bytes, show(offset), shared_total, kernel.shared_bytes,
-                           dynamic_bytes));
+        return wild(
+            "out of bounds", lane,
+            format("shared %s of %d bytes at offset %llu, the block has %zu bytes (%zu static, "
+                   "%zu dynamic)",
+                   name_of(kind), bytes, show(offset), shared_total, kernel.shared_bytes,
+                   dynamic_bytes));
     u8 *state = &shared_state[offset];
     if (!all_ones(state, bytes)) bad_shared_state(lane, offset, bytes, kind);
     if (options.check_race) track_shared(lane, offset, bytes, kind, value);
@@ -92,8 +94,8 @@ u8 *Machine::global_access(int lane, u64 address, int bytes, AccessKind kind) {
     if (!in_device(address)) {
         const u64 window = address >> 56;
         return wild(address < 4096 ? "null pointer" : "bad address", lane,
-                    format("global %s of %d bytes at 0x%llx, which is not device memory%s", name_of(kind),
-                           bytes, show(address),
+                    format("global %s of %d bytes at 0x%llx, which is not device memory%s",
+                           name_of(kind), bytes, show(address),
                            window == SHARED_WINDOW >> 56 || window == LOCAL_WINDOW >> 56
                                ? " (a shared or local address)"
                                : ""));
@@ -106,7 +108,8 @@ u8 *Machine::global_access(int lane, u64 address, int bytes, AccessKind kind) {
                            describe_wild(host).c_str()));
     const u64 offset = host - a->base;
     if (kind != AccessKind::READ && a->read_only)
-        return wild("write to constant memory", lane, format("at '%s'+%llu", a->name.c_str(), show(offset)));
+        return wild("write to constant memory", lane,
+                    format("at '%s'+%llu", a->name.c_str(), show(offset)));
     u8 *state = a->initialised + offset;
     if (kind != AccessKind::WRITE && options.check_init && !all_ones(state, bytes))
         report(true, "uninitialised read", lane,
@@ -146,13 +149,15 @@ u8 *Machine::access_row(const u64 *address, u32 mask, int bytes, AccessKind kind
         for (size_t i = 0; i < total / 2; i++) {
             const u32 writer = c[i].writer & ~ATOMIC_WRITER;
             foreign |= writer >= first_serial && (writer != block_serial || inst->non_coherent);
-            if (kind == AccessKind::WRITE) foreign |= read_by_others(c[i], block_serial, first_serial);
+            if (kind == AccessKind::WRITE)
+                foreign |= read_by_others(c[i], block_serial, first_serial);
         }
         if (foreign) return nullptr;
         for (size_t i = 0; i < total / 2; i++) {
             if (kind == AccessKind::WRITE) c[i].writer = block_serial;
             else
-                c[i].reader = block_serial | (read_by_others(c[i], block_serial, first_serial) ? MANY_READERS : 0);
+                c[i].reader = block_serial |
+                              (read_by_others(c[i], block_serial, first_serial) ? MANY_READERS : 0);
         }
     }
     if (kind == AccessKind::WRITE) memset(state, 1, total);

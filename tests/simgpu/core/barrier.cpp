@@ -52,7 +52,8 @@ Machine::Next Machine::barrier(size_t at, const Inst &i, u32 mask) {
     for (u32 v = 0; v < warps.size(); v++) b.clock[v] = std::max(b.clock[v], clock(warp->id, v));
     clock(warp->id, warp->id)++;
     const u32 lanes = (u32)__builtin_popcount(mask);
-    b.arrived += expected ? (lanes + LANES - 1) / LANES * LANES : lanes; /* counted in whole warps */
+    b.arrived += expected ? (lanes + LANES - 1) / LANES * LANES
+                          : lanes; /* counted in whole warps */
     if (i.sub == REDUCE) {
         const u32 votes = predicate(i.op[i.operands - 1]) & mask;
         b.count += (u32)__builtin_popcount(votes);
@@ -85,21 +86,25 @@ void Machine::check_arrival(Warp &w, int id) {
     inst = &kernel.code[(size_t)pc];
     const int lane = __builtin_ctz(here);
     if (places > 1)
-        report(true, "divergent barrier", lane, "lanes of one warp wait at different bar.sync instructions");
-    else if (here != w.alive)
         report(true, "divergent barrier", lane,
-               format("bar.sync reached by lanes 0x%08x of warp %u while lanes 0x%08x are elsewhere", here,
-                      w.id, w.alive & ~here));
+               "lanes of one warp wait at different bar.sync instructions");
+    else if (here != w.alive)
+        report(
+            true, "divergent barrier", lane,
+            format("bar.sync reached by lanes 0x%08x of warp %u while lanes 0x%08x are elsewhere",
+                   here, w.id, w.alive & ~here));
     else if (here != w.full)
-        report(false, "barrier after partial exit", lane,
-               format("bar.sync by lanes 0x%08x of warp %u, the other lanes have exited", here, w.id));
+        report(
+            false, "barrier after partial exit", lane,
+            format("bar.sync by lanes 0x%08x of warp %u, the other lanes have exited", here, w.id));
 }
 
 void Machine::wake(Warp &w, int id, const NamedBarrier &b) {
     for (Split &s : w.splits) {
         if (s.state != Split::AT_BARRIER || s.barrier != id) continue;
         warp = &w;
-        for (u32 v = 0; v < warps.size(); v++) clock(w.id, v) = std::max(clock(w.id, v), b.clock[v]);
+        for (u32 v = 0; v < warps.size(); v++)
+            clock(w.id, v) = std::max(clock(w.id, v), b.clock[v]);
         const Inst &i = kernel.code[(size_t)s.pc];
         if (i.sub == REDUCE && i.sub2 == POPC) {
             u32 counts[LANES];

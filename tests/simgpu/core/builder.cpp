@@ -13,7 +13,8 @@ void Builder::emit(const Inst &inst, const Origin &origin) {
 /* ".loc 1 23 5, function_name L, inlined_at 1 40 7": reports name the outermost line. */
 void Builder::source_line(const std::string &directive) {
     const size_t inlined = directive.find("inlined_at ");
-    sscanf(directive.c_str() + (inlined == std::string::npos ? 5 : inlined + 11), "%d %d", &file, &line);
+    sscanf(directive.c_str() + (inlined == std::string::npos ? 5 : inlined + 11), "%d %d", &file,
+           &line);
 }
 
 /* "name:" at *at. Behind it may stand the targets of an indexed branch. */
@@ -82,7 +83,8 @@ void Builder::modifiers(Inst &i, const Statement &s) {
     i.trans = s.has("trans");
     i.non_coherent = s.has("nc");
     i.is_volatile = s.which({"volatile", "relaxed", "acquire", "release", "acq_rel"}) >= 0;
-    const int rounding = s.which({"rn", "rz", "rm", "rp"}), integer = s.which({"rni", "rzi", "rmi", "rpi"});
+    const int rounding = s.which({"rn", "rz", "rm", "rp"}),
+              integer = s.which({"rni", "rzi", "rmi", "rpi"});
     i.rounding = (u8)(rounding < 0 ? 0 : rounding);
     i.integer_rounding = (u8)(integer + 1);
     const int vector = s.which({"v2", "v4", "v8"});
@@ -117,7 +119,8 @@ void Builder::statement(std::string text, const std::string &prefix, const std::
         const bool negated = text[1] == '!';
         i.guarded = true;
         i.guard_negate = negated;
-        i.guard = operand(text.substr(negated ? 2 : 1, blank - (negated ? 2 : 1)), Type::PRED).offset;
+        i.guard = operand(text.substr(negated ? 2 : 1, blank - (negated ? 2 : 1)), Type::PRED)
+                      .offset;
         text = trim(text.substr(blank));
     }
     const size_t end = std::min(text.find_first_of(" {["), text.size());
@@ -163,13 +166,15 @@ void Builder::statement(std::string text, const std::string &prefix, const std::
         }
     i.run = opcode.select(i, s);
     for (const Operand &o : i.op) /* an argument of an expanded call lies in local memory */
-        if (o.kind == Operand::MEMORY && !o.width && o.space == Space::LOCAL && i.space == Space::PARAM)
+        if (o.kind == Operand::MEMORY && !o.width && o.space == Space::LOCAL &&
+            i.space == Space::PARAM)
             i.space = Space::LOCAL;
     emit(i, origin);
 }
 
 /* "(result), function, (arguments)": names of the callee's parameters become those of the caller. */
-void Builder::call(Inst &inst, const std::string &rest, const std::string &prefix, const Origin &origin) {
+void Builder::call(Inst &inst, const std::string &rest, const std::string &prefix,
+                   const Origin &origin) {
     const auto pieces = split(rest, ',');
     size_t i = 0;
     std::vector<std::string> results, args;
@@ -178,7 +183,8 @@ void Builder::call(Inst &inst, const std::string &rest, const std::string &prefi
     const std::string name = pieces[i++];
     if (i < pieces.size() && pieces[i][0] == '(') args = inside(pieces[i]);
     const auto found = m.functions.find(name);
-    if (found == m.functions.end()) throw Error("indirect call or unknown function: " + origin.text);
+    if (found == m.functions.end())
+        throw Error("indirect call or unknown function: " + origin.text);
     const Function &f = found->second;
     if (f.is_declaration) {
         call_builtin(inst, name, args, results);
@@ -210,7 +216,8 @@ void Builder::call(Inst &inst, const std::string &rest, const std::string &prefi
     depth--;
 }
 
-void Builder::call_builtin(Inst &inst, const std::string &name, const std::vector<std::string> &args,
+void Builder::call_builtin(Inst &inst, const std::string &name,
+                           const std::vector<std::string> &args,
                            const std::vector<std::string> &results) {
     inst.flow = Flow::PLAIN;
     inst.run = builtin_named(name);
@@ -228,7 +235,8 @@ void Builder::finish() {
     for (const Jump &j : table_jumps) {
         k.code[(size_t)j.pc].target = (int)k.branch_tables.size();
         k.branch_tables.emplace_back();
-        for (const auto &target : tables[j.label]) k.branch_tables.back().push_back(labels.at(target));
+        for (const auto &target : tables[j.label])
+            k.branch_tables.back().push_back(labels.at(target));
     }
     k.dynamic_offset = (k.shared_bytes + 15) / 16 * 16;
     const auto resolve = [this](u64 value) {
@@ -270,7 +278,8 @@ void Builder::build(const Function &f) {
     finish();
     /* Races are tracked in units of the smallest access that shared memory sees. */
     for (const Inst &i : k.code) {
-        if (i.flow != Flow::PLAIN || (i.space != Space::SHARED && i.space != Space::GENERIC)) continue;
+        if (i.flow != Flow::PLAIN || (i.space != Space::SHARED && i.space != Space::GENERIC))
+            continue;
         if (i.op[0].kind != Operand::MEMORY && i.op[1].kind != Operand::MEMORY) continue;
         const int bytes = bytes_of(i.type) * i.vec;
         k.shared_granule_shift = std::min(k.shared_granule_shift, __builtin_ctz((unsigned)bytes));

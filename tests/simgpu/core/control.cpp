@@ -58,7 +58,8 @@ Machine::Next Machine::step(size_t at, int *limit) {
         fprintf(stderr, "[%u,%u,%u w%u pc%d %08x] %s\n", cta.x, cta.y, cta.z, warp->id, s.pc, mask,
                 kernel.origin[(size_t)s.pc].text.c_str());
     if (instruction_count > (u64)options.max_insts) {
-        report(true, "instruction limit", -1, "the launch ran too many instructions (an endless loop?)");
+        report(true, "instruction limit", -1,
+               "the launch ran too many instructions (an endless loop?)");
         aborted = true;
         return Next::PICK;
     }
@@ -67,7 +68,8 @@ Machine::Next Machine::step(size_t at, int *limit) {
     case Flow::BRANCH_INDEX: return mask ? branch_index(at, i, mask) : (s.pc++, Next::SAME);
     case Flow::EXIT: return exit_lanes(at, mask);
     case Flow::BARRIER: return keep_masked(at, mask, limit) ? barrier(at, i, mask) : Next::SAME;
-    case Flow::COLLECTIVE: return keep_masked(at, mask, limit) ? collective(at, i, mask) : Next::SAME;
+    case Flow::COLLECTIVE:
+        return keep_masked(at, mask, limit) ? collective(at, i, mask) : Next::SAME;
     default:
         if (mask) i.run(*this, i, mask);
         s.pc++;
@@ -127,7 +129,8 @@ Machine::Next Machine::branch_index(size_t at, const Inst &i, u32 mask) {
             if ((left >> l & 1) && index[l] == index[lane]) jump.mask |= 1u << l;
         left &= ~jump.mask;
         if (index[lane] >= table.size()) {
-            report(true, "branch index", lane, format("index %u of %zu targets", index[lane], table.size()));
+            report(true, "branch index", lane,
+                   format("index %u of %zu targets", index[lane], table.size()));
             aborted = true;
             return Next::PICK;
         }
@@ -148,7 +151,8 @@ Machine::Next Machine::exit_lanes(size_t at, u32 mask) {
         if (!(mask >> lane & 1) || !c.any()) continue;
         bool any = !c.open.empty();
         for (const auto &group : c.groups) any |= !group.empty();
-        if (any) report(false, "cp.async not waited for", lane, "a thread exits with copies in flight");
+        if (any)
+            report(false, "cp.async not waited for", lane, "a thread exits with copies in flight");
         c.groups.push_back(std::move(c.open));
         for (const auto &group : c.groups)
             for (const PendingCopy &p : group)

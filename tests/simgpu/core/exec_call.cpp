@@ -54,7 +54,8 @@ void device_printf(Machine &m, const Inst &i, u32 mask) {
             if (f[at] != '%') out += f[at];
             else if (f.compare(at, 2, "%%") == 0) out += f[++at];
             else {
-                const size_t end = std::min(f.find_first_not_of("-+ #0123456789.lhzjt", at + 1), f.size() - 1);
+                const size_t end = std::min(f.find_first_not_of("-+ #0123456789.lhzjt", at + 1),
+                                            f.size() - 1);
                 out += convert(m, lane, f.substr(at, end + 1 - at), &next);
                 at = end;
             }
@@ -73,7 +74,8 @@ void device_printf(Machine &m, const Inst &i, u32 mask) {
 void device_assert(Machine &m, const Inst &i, u32 mask) {
     const int lane = __builtin_ctz(mask);
     m.report(true, "device assert", lane,
-             format("assertion '%s' failed at %s:%d", text_at(m, lane, argument(m, i.op[0], lane, 8)).c_str(),
+             format("assertion '%s' failed at %s:%d",
+                    text_at(m, lane, argument(m, i.op[0], lane, 8)).c_str(),
                     text_at(m, lane, argument(m, i.op[1], lane, 8)).c_str(),
                     (int)argument(m, i.op[2], lane, 4)));
     m.abort_launch();

@@ -35,7 +35,8 @@ template <class T, class F> inline void map2(Machine &m, const Inst &i, u32 mask
 }
 template <class T, class F> inline void map3(Machine &m, const Inst &i, u32 mask, F f) {
     Word<T> sa[LANES], sb[LANES], sc[LANES], r[LANES];
-    const Word<T> *a = m.source(i.op[1], sa), *b = m.source(i.op[2], sb), *c = m.source(i.op[3], sc);
+    const Word<T> *a = m.source(i.op[1], sa), *b = m.source(i.op[2], sb),
+                  *c = m.source(i.op[3], sc);
     for (int l = 0; l < LANES; l++)
         r[l] = word_of<T>(f(value_of<T>(a[l]), value_of<T>(b[l]), value_of<T>(c[l])));
     m.store(i.op[0], r, mask);

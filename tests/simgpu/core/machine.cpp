@@ -24,13 +24,15 @@ std::string Machine::where(int lane) const {
         text += format(" block (%u,%u,%u)", cta.x, cta.y, cta.z);
         if (lane < 0) text += format(" warp %u", warp->id);
         else
-            text += format(" thread (%u,%u,%u)", t % block.x, t / block.x % block.y, t / block.x / block.y);
+            text += format(" thread (%u,%u,%u)", t % block.x, t / block.x % block.y,
+                           t / block.x / block.y);
     }
     if (inst) {
         const Origin &o = kernel.origin[(size_t)(inst - kernel.code.data())];
         const auto file = module.files.find(o.file);
         if (o.line)
-            text += format(" at %s:%d", file == module.files.end() ? "?" : file->second.c_str(), o.line);
+            text += format(" at %s:%d", file == module.files.end() ? "?" : file->second.c_str(),
+                           o.line);
         text += " [" + o.text + "]";
     }
     return text;
@@ -40,7 +42,8 @@ void Machine::report(bool is_error, const char *kind, int lane, const std::strin
     const long pc = inst ? inst - kernel.code.data() : -1;
     std::string key = std::string(kind) + "/" + kernel.name + "/" + std::to_string(pc);
     if (lane < 0) key += message;
-    if (!repeat_report(key)) add_report(is_error, key, std::string(kind) + ": " + message + "; " + where(lane));
+    if (!repeat_report(key))
+        add_report(is_error, key, std::string(kind) + ": " + message + "; " + where(lane));
 }
 
 int Machine::check(sg_dim3 g, sg_dim3 b, size_t dynamic) {
@@ -54,7 +57,8 @@ int Machine::check(sg_dim3 g, sg_dim3 b, size_t dynamic) {
         wrong = format("grid (%u,%u,%u) block (%u,%u,%u)", g.x, g.y, g.z, b.x, b.y, b.z);
     else if ((kernel.max_threads && threads > (u64)kernel.max_threads) ||
              (kernel.required_threads && threads != (u64)kernel.required_threads))
-        wrong = format("block of %llu threads, __launch_bounds__ says %d", (unsigned long long)threads,
+        wrong = format("block of %llu threads, __launch_bounds__ says %d",
+                       (unsigned long long)threads,
                        kernel.max_threads ? kernel.max_threads : kernel.required_threads);
     else if (kernel.shared_bytes + dynamic > SHARED_LIMIT)
         wrong = format("%zu bytes of shared memory", kernel.shared_bytes + dynamic);
@@ -72,8 +76,7 @@ int Machine::launch(void **args) {
                                                           : kernel.shared_bytes;
     shared.resize(shared_total + 64);
     shared_state.resize(shared_total + 64);
-    if (options.check_race)
-        cells.resize((shared_total >> kernel.shared_granule_shift) + 2);
+    if (options.check_race) cells.resize((shared_total >> kernel.shared_granule_shift) + 2);
     first_serial = last_block_serial + 1;
     random_state = (u64)options.schedule_seed * 2654435761u + 1;
     launches++;
@@ -179,7 +182,8 @@ void Machine::run_block() {
     while (left && !aborted) {
         for (u32 i = 0; i < order.size(); i++) order[i] = i;
         if (options.schedule_seed)
-            for (u32 i = (u32)order.size(); i > 1; i--) std::swap(order[i - 1], order[random() % i]);
+            for (u32 i = (u32)order.size(); i > 1; i--)
+                std::swap(order[i - 1], order[random() % i]);
         bool moved = false;
         left = false;
         for (const u32 i : order) {
@@ -273,7 +277,8 @@ int sg_kernel_limits(sg_module *module, const char *kernel, size_t *shared, int 
     });
 }
 
-int sg_check_launch(sg_module *module, const char *kernel, sg_dim3 grid, sg_dim3 block, size_t dynamic) {
+int sg_check_launch(sg_module *module, const char *kernel, sg_dim3 grid, sg_dim3 block,
+                    size_t dynamic) {
     return guarded(kernel, [&] {
         return Machine(*module, kernel_named(*module, kernel)).check(grid, block, dynamic);
     });

@@ -52,7 +52,8 @@ struct Access {
     bool atomic = false;
 };
 struct SharedCell {
-    Access write, read, other_read; /* other_read: the last one of a warp that did not make `read` */
+    Access write, read,
+        other_read; /* other_read: the last one of a warp that did not make `read` */
 };
 
 struct NamedBarrier {
@@ -94,7 +95,8 @@ class Machine {
     void addresses(const Operand &o, u64 *a);
     /* Checks an access of one lane and gives its bytes; after a report, bytes of a scratch area.
      * value: what a write will write, to tell harmless equal writes. */
-    u8 *access(int lane, u64 address, int bytes, Space space, AccessKind kind, const u8 *value = nullptr);
+    u8 *access(int lane, u64 address, int bytes, Space space, AccessKind kind,
+               const u8 *value = nullptr);
     /* The same for a whole warp that reads or writes consecutive global bytes; NULL: go lane by lane. */
     u8 *access_row(const u64 *address, u32 mask, int bytes, AccessKind kind);
     void count_shared(const u64 *address, u32 mask, int bytes);
@@ -160,13 +162,14 @@ class Machine {
     void recheck_collecting();
 
     /* access.cpp and race.cpp */
-    u8 *shared_access(int lane, u64 address, int bytes, Space space, AccessKind kind, const u8 *value);
+    u8 *shared_access(int lane, u64 address, int bytes, Space space, AccessKind kind,
+                      const u8 *value);
     u8 *global_access(int lane, u64 address, int bytes, AccessKind kind);
     u8 *wild(const char *kind, int lane, const std::string &message);
     void bad_shared_state(int lane, u64 offset, int bytes, AccessKind kind);
     void track_shared(int lane, u64 offset, int bytes, AccessKind kind, const u8 *value);
-    void conflict(const Access &before, const Access &now, bool writes, const char *what, size_t cell,
-                  u64 offset, int bytes, const u8 *value);
+    void conflict(const Access &before, const Access &now, bool writes, const char *what,
+                  size_t cell, u64 offset, int bytes, const u8 *value);
     void track_global(int lane, Allocation *a, u64 offset, int bytes, AccessKind kind);
 };
 

@@ -37,7 +37,8 @@ int outside(const char *what, u64 address, size_t bytes) {
 
 } // namespace
 
-Allocation::Allocation(size_t n, std::string title) : bytes(n), cells(nullptr), name(std::move(title)) {
+Allocation::Allocation(size_t n, std::string title)
+    : bytes(n), cells(nullptr), name(std::move(title)) {
     void *p;
     if (posix_memalign(&p, 256, n + 2 * RED_ZONE + 256)) throw std::bad_alloc();
     block = (u8 *)p;
@@ -93,7 +94,8 @@ std::string describe_wild(u64 host) {
     if (it == live.begin()) return ", before all device memory";
     const Allocation &a = *(--it)->second;
     const long long past = (long long)(host - a.base - a.bytes);
-    if (past < 0) return format(", which crosses the end of '%s' (%zu bytes)", a.name.c_str(), a.bytes);
+    if (past < 0)
+        return format(", which crosses the end of '%s' (%zu bytes)", a.name.c_str(), a.bytes);
     return format(", %lld bytes past the end of '%s' (%zu bytes)", past, a.name.c_str(), a.bytes);
 }
 

@@ -54,7 +54,8 @@ class ModuleParser {
 std::string ModuleParser::word() {
     skip_blanks();
     const size_t first = at;
-    while (at < s.size() && !isspace((unsigned char)s[at]) && s[at] != '{' && s[at] != '(' && s[at] != ';')
+    while (at < s.size() && !isspace((unsigned char)s[at]) && s[at] != '{' && s[at] != '(' &&
+           s[at] != ';')
         at++;
     return s.substr(first, at - first);
 }
@@ -85,7 +86,8 @@ std::vector<Parameter> ModuleParser::parameters() {
     std::vector<Parameter> result;
     skip_blanks();
     if (at < s.size() && s[at] == '(')
-        for (const auto &text : split(bracketed('(', ')'), ',')) result.push_back(parse_parameter(text));
+        for (const auto &text : split(bracketed('(', ')'), ','))
+            result.push_back(parse_parameter(text));
     skip_blanks();
     return result;
 }

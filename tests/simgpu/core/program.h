@@ -21,12 +21,13 @@ using Handler = void (*)(Machine &m, const Inst &inst, u32 mask);
 struct Operand {
     enum Kind : u8 { NONE, REGISTER, PREDICATE, IMMEDIATE, MEMORY, VECTOR, CLOCK, SINK };
     Kind kind = NONE;
-    u8 width = 0;        /* REGISTER: 16, 32 or 64; MEMORY: width of the base register, 0 = address */
+    u8 width = 0; /* REGISTER: 16, 32 or 64; MEMORY: width of the base register, 0 = address */
     bool negate = false; /* PREDICATE */
     Space space = Space::GENERIC;
-    u32 offset = 0;      /* of the row: REGISTER and PREDICATE in the warp's file, IMMEDIATE in the shared one */
+    u32 offset =
+        0; /* of the row: REGISTER and PREDICATE in the warp's file, IMMEDIATE in the shared one */
     u16 first = 0, count = 0; /* VECTOR: its parts in Kernel::parts */
-    u64 value = 0;       /* IMMEDIATE; MEMORY: address or displacement */
+    u64 value = 0;            /* IMMEDIATE; MEMORY: address or displacement */
 };
 
 /* How the machine's loop treats an instruction. */
@@ -49,14 +50,14 @@ struct Inst {
     u8 operands = 0;
     Space space = Space::GENERIC;
     u8 vec = 1;
-    u8 rounding = 0; /* 0 nearest even, 1 zero, 2 down, 3 up */
+    u8 rounding = 0;         /* 0 nearest even, 1 zero, 2 down, 3 up */
     u8 integer_rounding = 0; /* 0 none, 1 nearest even, 2 zero, 3 down, 4 up */
-    u8 sub = 0, sub2 = 0; /* what the selector of the opcode says */
-    u8 m = 0, n = 0, k = 0; /* shape of mma */
+    u8 sub = 0, sub2 = 0;    /* what the selector of the opcode says */
+    u8 m = 0, n = 0, k = 0;  /* shape of mma */
     bool guarded = false, guard_negate = false;
-    bool ftz = false, sat = false, approx = false, relu = false, nan = false, carry = false, hi = false,
-         wide = false, trans = false, is_volatile = false, non_coherent = false, aligned = false,
-         masked = false; /* masked: the last operand is a member mask */
+    bool ftz = false, sat = false, approx = false, relu = false, nan = false, carry = false,
+         hi = false, wide = false, trans = false, is_volatile = false, non_coherent = false,
+         aligned = false, masked = false; /* masked: the last operand is a member mask */
     u32 guard = 0;
     int target = -1; /* BRANCH; BRANCH_INDEX: number of the table */
     Operand op[MAX_OPERANDS];
@@ -83,7 +84,7 @@ struct Kernel {
     std::vector<size_t> param_bytes, param_offset;
     size_t param_total = 0;
     int max_threads = 0, required_threads = 0; /* of the launch bounds; 0: none */
-    int shared_granule_shift = 4; /* log2 of the smallest shared access in bytes */
+    int shared_granule_shift = 4;              /* log2 of the smallest shared access in bytes */
 };
 
 struct Parameter {

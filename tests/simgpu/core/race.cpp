@@ -12,24 +12,27 @@ namespace {
 unsigned long long show(u64 v) { return v; }
 } // namespace
 
-void Machine::conflict(const Access &before, const Access &now, bool writes, const char *what, size_t cell,
-                       u64 offset, int bytes, const u8 *value) {
+void Machine::conflict(const Access &before, const Access &now, bool writes, const char *what,
+                       size_t cell, u64 offset, int bytes, const u8 *value) {
     if (before.time <= clock_base || (before.atomic && now.atomic)) return;
     const unsigned long long place = show((u64)cell << kernel.shared_granule_shift);
     const bool both_write = writes && what[0] == 'w' && what[6] == 'w';
     const bool same_value = both_write && value && !memcmp(value, &shared[offset], (size_t)bytes);
     if (before.warp != now.warp) {
         if (clock(now.warp, before.warp) >= before.time) return;
-        report(!same_value, same_value ? "shared-memory race (same value)" : "shared-memory race", now.lane,
-               format("%s at shared offset 0x%llx: thread %d and thread %d, no barrier between", what,
-                      place, before.warp * LANES + before.lane, now.warp * LANES + now.lane));
+        report(!same_value, same_value ? "shared-memory race (same value)" : "shared-memory race",
+               now.lane,
+               format("%s at shared offset 0x%llx: thread %d and thread %d, no barrier between",
+                      what, place, before.warp * LANES + before.lane, now.warp * LANES + now.lane));
     } else if (before.lane == now.lane) {
         return;
     } else if (before.instruction == now.instruction) {
         if (both_write && value && !same_value)
-            report(true, "shared-memory race", now.lane,
-                   format("two lanes of one instruction write different values at shared offset 0x%llx",
-                          place));
+            report(
+                true, "shared-memory race", now.lane,
+                format(
+                    "two lanes of one instruction write different values at shared offset 0x%llx",
+                    place));
     } else if (options.check_race_warp && before.time == now.time) {
         report(false, "warp-level hazard", now.lane,
                format("%s at shared offset 0x%llx: lanes %d and %d of warp %d, no __syncwarp or "
@@ -69,15 +72,17 @@ void Machine::track_shared(int lane, u64 offset, int bytes, AccessKind kind, con
 void Machine::track_global(int lane, Allocation *a, u64 offset, int bytes, AccessKind kind) {
     if (!a->cells) a->make_cells();
     const bool atomic = kind == AccessKind::ATOMIC || inst->is_volatile;
-    const char *const verb = kind == AccessKind::READ ? "read" : kind == AccessKind::WRITE ? "write" : "atomic";
+    const char *const verb = kind == AccessKind::READ    ? "read"
+                             : kind == AccessKind::WRITE ? "write"
+                                                         : "atomic";
     for (u64 cell = offset / 2; cell <= (offset + (u64)bytes - 1) / 2; cell++) {
         GlobalCell &c = a->cells[cell];
         const u32 writer = c.writer & ~ATOMIC_WRITER;
         const bool written_now = writer >= first_serial; /* in this launch */
         if (written_now && inst->non_coherent)
             report(true, "non-coherent load of written data", lane,
-                   format("ld.global.nc at '%s'+%llu, written earlier in this launch", a->name.c_str(),
-                          show(offset)));
+                   format("ld.global.nc at '%s'+%llu, written earlier in this launch",
+                          a->name.c_str(), show(offset)));
         if (written_now && writer != block_serial && !((c.writer & ATOMIC_WRITER) && atomic))
             report(false, "cross-block race", lane,
                    format("%s at '%s'+%llu, written by another block of this launch", verb,
@@ -89,7 +94,8 @@ void Machine::track_global(int lane, Allocation *a, u64 offset, int bytes, Acces
                               a->name.c_str(), show(offset)));
             c.writer = block_serial | (atomic ? ATOMIC_WRITER : 0);
         } else if (!inst->is_volatile) {
-            c.reader = block_serial | (read_by_others(c, block_serial, first_serial) ? MANY_READERS : 0);
+            c.reader = block_serial |
+                       (read_by_others(c, block_serial, first_serial) ? MANY_READERS : 0);
         }
     }
 }
@@ -99,8 +105,8 @@ bool Machine::shared_target(int lane, u64 address, int bytes) {
     if (!in_device(address) && !(offset & (u64)(bytes - 1)) && offset + (u64)bytes <= shared_total)
         return true;
     report(true, offset & (u64)(bytes - 1) ? "misaligned address" : "out of bounds", lane,
-           format("cp.async to shared offset %llu, %d bytes, the block has %zu", show(offset), bytes,
-                  shared_total));
+           format("cp.async to shared offset %llu, %d bytes, the block has %zu", show(offset),
+                  bytes, shared_total));
     return false;
 }
 
@@ -126,7 +132,8 @@ void Machine::copy_async(int lane, const PendingCopy &copy) {
 void Machine::deliver(int lane, const PendingCopy &p) {
     u8 bytes[16] = {};
     if (p.from_bytes == p.bytes)
-        memcpy(bytes, access(lane, p.from, p.from_bytes, Space::GLOBAL, AccessKind::READ), p.from_bytes);
+        memcpy(bytes, access(lane, p.from, p.from_bytes, Space::GLOBAL, AccessKind::READ),
+               p.from_bytes);
     else /* src-size need not be a power of two */
         for (u32 i = 0; i < p.from_bytes; i++)
             bytes[i] = *access(lane, p.from + i, 1, Space::GLOBAL, AccessKind::READ);

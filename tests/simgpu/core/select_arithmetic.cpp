@@ -134,7 +134,8 @@ template <class Op> Handler float_binary(Inst &i) {
     if (i.type == Type::F32) return float_slow<Op, 2>;
     if (i.type == Type::F64) return double_slow<Op>;
     return [](Machine &m, const Inst &inst, u32 mask) {
-        map_half<2>(m, inst, mask, [](double *x) { return Op::template apply<double>(x[0], x[1]); });
+        map_half<2>(m, inst, mask,
+                    [](double *x) { return Op::template apply<double>(x[0], x[1]); });
     };
 }
 
@@ -219,7 +220,9 @@ template <class Op, Chain KIND, bool ADDS> Handler sum(Inst &i) {
 }
 
 template <bool HIGH> u64 product24(bool with_sign, u64 a, u64 b) {
-    const auto narrow = [=](u64 v) { return with_sign ? (s64)((s32)(v << 8) >> 8) : (s64)(v & 0xffffff); };
+    const auto narrow = [=](u64 v) {
+        return with_sign ? (s64)((s32)(v << 8) >> 8) : (s64)(v & 0xffffff);
+    };
     const s64 p = narrow(a) * narrow(b);
     return (u64)(HIGH ? p >> 16 : p);
 }
@@ -237,7 +240,8 @@ template <class Op> void float_extreme(Machine &m, const Inst &i, u32 mask) {
     map3<float>(m, i, mask, [&](float a, float b, float c) {
         if (i.ftz) a = flush(a), b = flush(b), c = flush(c);
         float r = Op::template apply<float>(Op::template apply<float>(a, b), c);
-        if (i.nan && (std::isnan(a) || std::isnan(b) || std::isnan(c))) r = bit_cast<float>(0x7fffffffu);
+        if (i.nan && (std::isnan(a) || std::isnan(b) || std::isnan(c)))
+            r = bit_cast<float>(0x7fffffffu);
         return i.sub ? std::copysign(r, std::signbit(a) != std::signbit(b) ? -1.f : 1.f) : r;
     });
 }

@@ -25,7 +25,8 @@ void start_copies(Machine &m, const Inst &i, u32 mask) {
         if (!(mask >> l & 1)) continue;
         int from_bytes = ignored >> l & 1 ? 0 : given ? (int)given[l] : bytes;
         if (from_bytes > bytes) {
-            m.report(true, "cp.async", l, format("src-size %d is larger than cp-size %d", from_bytes, bytes));
+            m.report(true, "cp.async", l,
+                     format("src-size %d is larger than cp-size %d", from_bytes, bytes));
             from_bytes = bytes;
         }
         if (from_bytes) fetches |= 1u << l;
@@ -75,7 +76,8 @@ Handler select_cp(Inst &i, const Statement &s) {
     i.sub = s.has("wait_all");
     if (i.sub || s.has("wait_group")) return wait;
     if (i.operands < 3 || i.op[2].kind != Operand::IMMEDIATE) s.unsupported();
-    i.space = Space::SHARED; /* as an access of that many bytes, for the unit in which races are tracked */
+    i.space = Space::
+        SHARED; /* as an access of that many bytes, for the unit in which races are tracked */
     i.type = Type::B32;
     i.vec = (u8)(i.op[2].value / 4);
     return start_copies;

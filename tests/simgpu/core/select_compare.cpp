@@ -6,7 +6,26 @@ namespace sg {
 namespace {
 
 /* In the order of the list in comparison(): ordered, unsigned names, unordered. */
-enum Comparison : u8 { EQ, NE, LT, LE, GT, GE, LO, LS, HI, HS, EQU, NEU, LTU, LEU, GTU, GEU, NUM, NANS };
+enum Comparison : u8 {
+    EQ,
+    NE,
+    LT,
+    LE,
+    GT,
+    GE,
+    LO,
+    LS,
+    HI,
+    HS,
+    EQU,
+    NEU,
+    LTU,
+    LEU,
+    GTU,
+    GEU,
+    NUM,
+    NANS
+};
 enum Combine : u8 { ALONE, WITH_AND, WITH_OR, WITH_XOR };
 
 template <class T> bool relation(int c, T a, T b) {
@@ -39,7 +58,8 @@ template <class T> u32 compare_lanes(Machine &m, const Inst &i, int c) {
             r |= (u32)compare_float(c, x, y) << l;
         }
     } else {
-        for (int l = 0; l < LANES; l++) r |= (u32)relation(c, value_of<T>(a[l]), value_of<T>(b[l])) << l;
+        for (int l = 0; l < LANES; l++)
+            r |= (u32)relation(c, value_of<T>(a[l]), value_of<T>(b[l])) << l;
     }
     return r;
 }
@@ -96,8 +116,10 @@ void setp(Machine &m, const Inst &i, u32 mask) {
 u32 truth(Type t) {
     switch (t) {
     case Type::F32: return 0x3f800000;
-    case Type::F16: case Type::F16X2: return 0x3c00;
-    case Type::BF16: case Type::BF16X2: return 0x3f80;
+    case Type::F16:
+    case Type::F16X2: return 0x3c00;
+    case Type::BF16:
+    case Type::BF16X2: return 0x3f80;
     default: return ~0u;
     }
 }
@@ -105,7 +127,8 @@ u32 truth(Type t) {
 void set(Machine &m, const Inst &i, u32 mask) {
     u32 r[LANES];
     if (is_pair(i.type2)) {
-        const u32 low = combine(m, i, compare(m, i, i.type2, 0)), high = combine(m, i, compare(m, i, i.type2, 1));
+        const u32 low = combine(m, i, compare(m, i, i.type2, 0)),
+                  high = combine(m, i, compare(m, i, i.type2, 1));
         const u32 one = truth(i.type) & 0xffff;
         for (int l = 0; l < LANES; l++)
             r[l] = (low >> l & 1 ? one : 0) | (high >> l & 1 ? one << 16 : 0);
@@ -117,8 +140,8 @@ void set(Machine &m, const Inst &i, u32 mask) {
 }
 
 void comparison(Inst &i, const Statement &s) {
-    const int c = s.which({"eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs", "equ", "neu", "ltu",
-                           "leu", "gtu", "geu", "num", "nan"});
+    const int c = s.which({"eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs", "equ", "neu",
+                           "ltu", "leu", "gtu", "geu", "num", "nan"});
     if (c < 0) s.unsupported();
     i.sub = (u8)c;
     i.sub2 = s.has("and") ? WITH_AND : s.has("or") ? WITH_OR : s.has("xor") ? WITH_XOR : ALONE;
@@ -180,8 +203,12 @@ Handler select_set(Inst &i, const Statement &s) {
     if (i.type2 == Type::NONE) s.unsupported();
     return set;
 }
-Handler select_selp(Inst &i, const Statement &) { return bytes_of(i.type) == 8 ? selp<u64> : selp<u32>; }
-Handler select_slct(Inst &i, const Statement &) { return bytes_of(i.type) == 8 ? slct<u64> : slct<u32>; }
+Handler select_selp(Inst &i, const Statement &) {
+    return bytes_of(i.type) == 8 ? selp<u64> : selp<u32>;
+}
+Handler select_slct(Inst &i, const Statement &) {
+    return bytes_of(i.type) == 8 ? slct<u64> : slct<u32>;
+}
 Handler select_testp(Inst &i, const Statement &s) {
     const int kind = s.which({"finite", "infinite", "number", "notanumber", "normal", "subnormal"});
     if (kind < 0) s.unsupported();

@@ -38,7 +38,8 @@ double float_value(Type t, u64 bits, bool ftz) {
 float double_to_float(double v, int mode) {
     static thread_local volatile double input;
     input = v;
-    return with_rounding(mode, [](float, float, float) { return (float)input; }, 0, 0, 0);
+    return with_rounding(
+        mode, [](float, float, float) { return (float)input; }, 0, 0, 0);
 }
 
 u64 float_bits(const Inst &i, double v) {
@@ -100,10 +101,14 @@ u64 float_from_integer(const Inst &i, u64 v) {
         if (i.type == Type::F64)
             return bit_cast<u64>(with_rounding(
                 i.rounding,
-                [](double, double, double) { return input_signed ? (double)(s64)input : (double)input; }, 0, 0, 0));
+                [](double, double, double) {
+                    return input_signed ? (double)(s64)input : (double)input;
+                },
+                0, 0, 0));
         return bit_cast<u32>(with_rounding(
             i.rounding,
-            [](float, float, float) { return input_signed ? (float)(s64)input : (float)input; }, 0, 0, 0));
+            [](float, float, float) { return input_signed ? (float)(s64)input : (float)input; }, 0,
+            0, 0));
     }
     return narrow(i.type, with_sign ? (double)(s64)v : (double)v, i.rounding);
 }
@@ -152,7 +157,8 @@ void single_to_half(Machine &m, const Inst &i, u32 mask) {
 }
 void single_to_half_pair(Machine &m, const Inst &i, u32 mask) {
     map2<u32>(m, i, mask, [](u32 high, u32 low) {
-        return half_from_float(bit_cast<float>(low)) | (u32)half_from_float(bit_cast<float>(high)) << 16;
+        return half_from_float(bit_cast<float>(low)) | (u32)half_from_float(bit_cast<float>(high))
+                                                           << 16;
     });
 }
 template <class From> void widen(Machine &m, const Inst &i, u32 mask) {

@@ -19,14 +19,30 @@ double exp2_double(double x) {
     return p * bit_cast<double>(exponent << 52);
 }
 
-struct Reciprocal { static double apply(double a) { return 1 / a; } };
-struct Root { static double apply(double a) { return std::sqrt(a); } };
-struct ReciprocalRoot { static double apply(double a) { return 1 / std::sqrt(a); } };
-struct Exp2 { static double apply(double a) { return exp2_double(a); } };
-struct Log2 { static double apply(double a) { return std::log2(a); } };
-struct Sine { static double apply(double a) { return std::sin(a); } };
-struct Cosine { static double apply(double a) { return std::cos(a); } };
-struct Tanh { static double apply(double a) { return std::tanh(a); } };
+struct Reciprocal {
+    static double apply(double a) { return 1 / a; }
+};
+struct Root {
+    static double apply(double a) { return std::sqrt(a); }
+};
+struct ReciprocalRoot {
+    static double apply(double a) { return 1 / std::sqrt(a); }
+};
+struct Exp2 {
+    static double apply(double a) { return exp2_double(a); }
+};
+struct Log2 {
+    static double apply(double a) { return std::log2(a); }
+};
+struct Sine {
+    static double apply(double a) { return std::sin(a); }
+};
+struct Cosine {
+    static double apply(double a) { return std::cos(a); }
+};
+struct Tanh {
+    static double apply(double a) { return std::tanh(a); }
+};
 
 template <class Op> void on_float(Machine &m, const Inst &i, u32 mask) {
     if (!i.ftz && !options.approx_noise) {

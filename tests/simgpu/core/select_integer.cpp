@@ -5,11 +5,21 @@ namespace sg {
 
 namespace {
 
-struct And { template <class T> static T apply(T a, T b) { return a & b; } };
-struct Or { template <class T> static T apply(T a, T b) { return a | b; } };
-struct Xor { template <class T> static T apply(T a, T b) { return a ^ b; } };
-struct Not { template <class T> static T apply(T a) { return ~a; } };
-struct CNot { template <class T> static T apply(T a) { return a == 0; } };
+struct And {
+    template <class T> static T apply(T a, T b) { return a & b; }
+};
+struct Or {
+    template <class T> static T apply(T a, T b) { return a | b; }
+};
+struct Xor {
+    template <class T> static T apply(T a, T b) { return a ^ b; }
+};
+struct Not {
+    template <class T> static T apply(T a) { return ~a; }
+};
+struct CNot {
+    template <class T> static T apply(T a) { return a == 0; }
+};
 
 template <class Op> void predicate2(Machine &m, const Inst &i, u32 mask) {
     m.store_predicate(i.op[0], Op::apply(m.predicate(i.op[1]), m.predicate(i.op[2])), mask);
@@ -60,15 +70,13 @@ u32 permute(int mode, u32 a, u32 b, u32 c) {
         u32 from;
         bool replicate_sign = false;
         switch (mode) {
-        case 0: from = n + i; break;                        /* f4e */
-        case 1: from = (n - i) & 7; break;                  /* b4e */
-        case 2: from = n; break;                            /* rc8 */
-        case 3: from = std::max(n, i); break;               /* ecl */
-        case 4: from = std::min(n, i); break;               /* ecr */
-        case 5: from = (c & 1) * 2 + (i & 1); break;        /* rc16 */
-        default:
-            from = c >> (4 * i) & 7;
-            replicate_sign = c >> (4 * i + 3) & 1;
+        case 0: from = n + i; break;                 /* f4e */
+        case 1: from = (n - i) & 7; break;           /* b4e */
+        case 2: from = n; break;                     /* rc8 */
+        case 3: from = std::max(n, i); break;        /* ecl */
+        case 4: from = std::min(n, i); break;        /* ecr */
+        case 5: from = (c & 1) * 2 + (i & 1); break; /* rc16 */
+        default: from = c >> (4 * i) & 7; replicate_sign = c >> (4 * i + 3) & 1;
         }
         u32 byte = (u32)(bytes >> (8 * from)) & 255;
         if (replicate_sign) byte = byte & 128 ? 255 : 0;
@@ -83,7 +91,8 @@ template <class T> T extract_field(T a, u32 position, u32 length) {
     constexpr u32 width = 8 * sizeof(T);
     using U = std::make_unsigned_t<T>;
     if (!length) return 0;
-    if (!std::is_signed_v<T>) return position >= width ? (T)0 : (T)(((U)a >> position) & low_bits(length));
+    if (!std::is_signed_v<T>)
+        return position >= width ? (T)0 : (T)(((U)a >> position) & low_bits(length));
     const u32 top = std::min(position + length - 1, width - 1);
     const u64 sign = (U)a >> top & 1 ? ~0ull : 0, bits = position >= width ? 0 : (U)a >> position;
     const u64 keep = top >= position ? low_bits(top - position + 1) : 0;
@@ -177,7 +186,9 @@ Handler select_not(Inst &i, const Statement &) {
 Handler select_cnot(Inst &i, const Statement &) { return SG_FOR_INTEGER(run1, CNot, i.type); }
 
 Handler select_shl(Inst &i, const Statement &) {
-    return bytes_of(i.type) == 8 ? shift_left<u64> : bytes_of(i.type) == 4 ? shift_left<u32> : shift_left<u16>;
+    return bytes_of(i.type) == 8   ? shift_left<u64>
+           : bytes_of(i.type) == 4 ? shift_left<u32>
+                                   : shift_left<u16>;
 }
 
 Handler select_shr(Inst &i, const Statement &) {
@@ -191,7 +202,8 @@ Handler select_shr(Inst &i, const Statement &) {
 }
 
 Handler select_shf(Inst &, const Statement &s) {
-    if (s.has("l")) return s.has("wrap") ? run3<u32, Funnel<true, true>> : run3<u32, Funnel<true, false>>;
+    if (s.has("l"))
+        return s.has("wrap") ? run3<u32, Funnel<true, true>> : run3<u32, Funnel<true, false>>;
     return s.has("wrap") ? run3<u32, Funnel<false, true>> : run3<u32, Funnel<false, false>>;
 }
 
@@ -215,8 +227,12 @@ Handler select_bfind(Inst &i, const Statement &s) {
 Handler select_brev(Inst &i, const Statement &) {
     return bytes_of(i.type) == 8 ? run1<u64, Reverse> : run1<u32, Reverse>;
 }
-Handler select_clz(Inst &i, const Statement &) { return bytes_of(i.type) == 8 ? clz<u64> : clz<u32>; }
-Handler select_popc(Inst &i, const Statement &) { return bytes_of(i.type) == 8 ? popc<u64> : popc<u32>; }
+Handler select_clz(Inst &i, const Statement &) {
+    return bytes_of(i.type) == 8 ? clz<u64> : clz<u32>;
+}
+Handler select_popc(Inst &i, const Statement &) {
+    return bytes_of(i.type) == 8 ? popc<u64> : popc<u32>;
+}
 
 Handler select_prmt(Inst &i, const Statement &s) {
     const int mode = s.which({"f4e", "b4e", "rc8", "ecl", "ecr", "rc16"});

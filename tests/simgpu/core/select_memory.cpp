@@ -67,7 +67,8 @@ template <class T> void load_signed_wide(Machine &m, const Inst &i, u32 mask) {
     for (int l = 0; l < LANES; l++)
         if (mask >> l & 1) {
             T element;
-            memcpy(&element, m.access(l, a[l], sizeof(T), i.space, AccessKind::READ), sizeof element);
+            memcpy(&element, m.access(l, a[l], sizeof(T), i.space, AccessKind::READ),
+                   sizeof element);
             r[l] = (u64)(s64)element;
         }
     m.store(i.op[0], r, mask);
@@ -110,13 +111,17 @@ u64 atomic_result(int op, Type t, u64 old, u64 b, u64 c) {
         return bit_cast<u32>(op == ADD ? o + x : op == MIN ? std::fmin(o, x) : std::fmax(o, x));
     }
     case Type::F64: return bit_cast<u64>(bit_cast<double>(old) + bit_cast<double>(b));
-    case Type::F16: case Type::BF16: return atomic_half(is_bf16(t), op, (u16)old, (u16)b);
-    case Type::F16X2: case Type::BF16X2:
+    case Type::F16:
+    case Type::BF16: return atomic_half(is_bf16(t), op, (u16)old, (u16)b);
+    case Type::F16X2:
+    case Type::BF16X2:
         return atomic_half(is_bf16(t), op, (u16)old, (u16)b) |
                (u64)atomic_half(is_bf16(t), op, (u16)(old >> 16), (u16)(b >> 16)) << 16;
     case Type::S32: return (u32)atomic_integer<s32>(op, old, b, c);
     case Type::S64: return atomic_integer<s64>(op, old, b, c);
-    default: return bytes_of(t) == 8 ? atomic_integer<u64>(op, old, b, c) : atomic_integer<u32>(op, old, b, c);
+    default:
+        return bytes_of(t) == 8 ? atomic_integer<u64>(op, old, b, c)
+                                : atomic_integer<u32>(op, old, b, c);
     }
 }
 
@@ -157,9 +162,14 @@ Handler select_atomic(Inst &i, const Statement &s, u8 address_operand) {
 Handler select_ld(Inst &i, const Statement &s) {
     const bool wide = i.op[0].width == 64;
     switch (i.type) {
-    case Type::S8: return i.vec > 1 ? (s.unsupported(), nullptr) : wide ? load_signed_wide<s8> : load<s8, 1>;
-    case Type::S16: return i.vec > 1 ? SG_BY_VECTOR(load, s16, i.vec) : wide ? load_signed_wide<s16> : load<s16, 1>;
-    case Type::S32: return i.vec == 1 && wide ? load_signed_wide<s32> : SG_BY_VECTOR(load, u32, i.vec);
+    case Type::S8:
+        return i.vec > 1 ? (s.unsupported(), nullptr) : wide ? load_signed_wide<s8> : load<s8, 1>;
+    case Type::S16:
+        return i.vec > 1 ? SG_BY_VECTOR(load, s16, i.vec)
+               : wide    ? load_signed_wide<s16>
+                         : load<s16, 1>;
+    case Type::S32:
+        return i.vec == 1 && wide ? load_signed_wide<s32> : SG_BY_VECTOR(load, u32, i.vec);
     default: break;
     }
     switch (bytes_of(i.type)) {

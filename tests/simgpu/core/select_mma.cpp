@@ -148,8 +148,10 @@ Handler select_movmatrix(Inst &, const Statement &s) {
 
 Handler select_mma(Inst &i, const Statement &s) {
     const bool is_row_by_column = s.which({"row"}) == 0 && s.which({"col"}) == 0;
-    const bool known_sum = i.type == i.type4 && (i.type4 == Type::F32 || (i.type4 == Type::F16 && i.type2 == Type::F16));
-    if (s.types.size() != 4 || i.m != 16 || i.n != 8 || i.type2 != i.type3 || !is_row_by_column || !known_sum)
+    const bool known_sum = i.type == i.type4 &&
+                           (i.type4 == Type::F32 || (i.type4 == Type::F16 && i.type2 == Type::F16));
+    if (s.types.size() != 4 || i.m != 16 || i.n != 8 || i.type2 != i.type3 || !is_row_by_column ||
+        !known_sum)
         s.unsupported();
     if (i.type2 == Type::F16 || i.type2 == Type::BF16) {
         if (i.k == 16) return mma<2, 2>;

@@ -68,7 +68,8 @@ void isspacep(Machine &m, const Inst &i, u32 mask) {
     const u64 *a = m.source(i.op[1], scratch);
     u32 r = 0;
     for (int l = 0; l < LANES; l++)
-        r |= (u32)(i.space == Space::GLOBAL ? in_device(a[l]) : window_of(a[l]) == window(i.space)) << l;
+        r |= (u32)(i.space == Space::GLOBAL ? in_device(a[l]) : window_of(a[l]) == window(i.space))
+             << l;
     m.store_predicate(i.op[0], r, mask);
 }
 

@@ -202,7 +202,8 @@ Operand Builder::operand(const std::string &text, Type literal) {
         return o;
     }
     const size_t bar = t.find('|');
-    if (bar != std::string::npos) return vector_operand({t.substr(0, bar), t.substr(bar + 1)}, literal);
+    if (bar != std::string::npos)
+        return vector_operand({t.substr(0, bar), t.substr(bar + 1)}, literal);
     if (isdigit((unsigned char)t[0]) || strchr("-+.", t[0])) return literal_operand(t, literal);
     if (t == "WARP_SZ") return immediate(LANES);
     const int special = t[0] == '%' ? special_named(t.substr(1)) : -1;

@@ -15,8 +15,8 @@ enum class Type : u8 {
 };
 
 int bytes_of(Type t);
-char kind_of(Type t);                       /* the last column of types.def */
-Type type_named(const std::string &text);   /* NONE when it is no type */
+char kind_of(Type t);                     /* the last column of types.def */
+Type type_named(const std::string &text); /* NONE when it is no type */
 inline bool is_float(Type t) { return kind_of(t) == 'F'; }
 inline bool is_signed(Type t) { return kind_of(t) == 'S'; }
 inline bool is_half(Type t) { return t >= Type::F16 && t <= Type::BF16X2; }

@@ -89,7 +89,8 @@ PUBLIC cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descripto
 PUBLIC cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
     desc *d = descriptor;
     if (d->type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR && !graph_is_known(d))
-        return refuse(CUDNN_STATUS_NOT_SUPPORTED, "an operation that the interpreter does not know");
+        return refuse(CUDNN_STATUS_NOT_SUPPORTED,
+                      "an operation that the interpreter does not know");
     d->finalized = true;
     return CUDNN_STATUS_SUCCESS;
 }

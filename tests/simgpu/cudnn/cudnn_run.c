@@ -124,7 +124,8 @@ static const char *read(desc *t, const desc *pack) {
 
 /* ---- operations --------------------------------------------------------------------------------- */
 
-static double elementwise(int mode, double x, double b, double t, const int64_t at[4], int64_t axis) {
+static double elementwise(int mode, double x, double b, double t, const int64_t at[4],
+                          int64_t axis) {
     switch (mode) {
     case CUDNN_POINTWISE_ADD: return x + b;
     case CUDNN_POINTWISE_SUB: return x - b;
@@ -156,8 +157,9 @@ static void pointwise(const desc *op, double *y, const shape *s) {
     const desc *b = linked(op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC);
     const desc *t = linked(op, CUDNN_ATTR_OPERATION_POINTWISE_TDESC);
     const int mode = choice(kind, CUDNN_ATTR_POINTWISE_MODE);
-    const int64_t axis =
-        find(kind, CUDNN_ATTR_POINTWISE_AXIS) ? number(kind, CUDNN_ATTR_POINTWISE_AXIS) : 0;
+    const int64_t axis = find(kind, CUDNN_ATTR_POINTWISE_AXIS)
+                             ? number(kind, CUDNN_ATTR_POINTWISE_AXIS)
+                             : 0;
     for (int64_t i = 0; i < size_of(s); i++) {
         int64_t at[4];
         split(at, s, i);

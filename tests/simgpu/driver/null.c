@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef void (*function)(void);
+
 enum { NO_DEVICE = 100, NOT_FOUND = 500 };
 #define PUBLIC __attribute__((visibility("default")))
 
@@ -60,8 +62,8 @@ PUBLIC int cuLibraryUnload(void *library) {
 }
 PUBLIC int cuLibraryGetKernel(void **kernel) { return hand_out(kernel); }
 PUBLIC int cuLibraryGetModule(void **module) { return hand_out(module); }
-PUBLIC int cuKernelGetFunction(void **function, void *kernel) {
-    *function = kernel;
+PUBLIC int cuKernelGetFunction(void **out, void *kernel) {
+    *out = kernel;
     return 0;
 }
 PUBLIC int cuKernelSetAttribute(void) { return 0; }
@@ -72,7 +74,7 @@ PUBLIC int cuKernelGetAttribute(int *value) {
 PUBLIC int cuModuleLoadData(void **module) { return hand_out(module); }
 PUBLIC int cuModuleLoadDataEx(void **module) { return hand_out(module); }
 PUBLIC int cuModuleUnload(void) { return 0; }
-PUBLIC int cuModuleGetFunction(void **function) { return hand_out(function); }
+PUBLIC int cuModuleGetFunction(void **out) { return hand_out(out); }
 PUBLIC int cuFuncSetAttribute(void) { return 0; }
 PUBLIC int cuFuncGetAttribute(int *value) {
     *value = 0;
@@ -87,14 +89,15 @@ PUBLIC int cuLibraryEnumerateKernels(void **kernels, unsigned count) {
     return count ? hand_out(kernels) : 0;
 }
 
-PUBLIC int cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags,
+PUBLIC int cuGetProcAddress_v2(const char *name, void **out, int version, uint64_t flags,
                                int *found);
-PUBLIC int cuGetProcAddress(const char *name, void **function, int version, uint64_t flags);
+PUBLIC int cuGetProcAddress(const char *name, void **out, int version, uint64_t flags);
 
-#define NAMED(f) {#f, (int (*)(void))f}
+#define NAMED(f)                                                                                   \
+    { #f, (function)f }
 static const struct {
     const char *name;
-    int (*function)(void);
+    function is;
 } known[] = {NAMED(cuInit),
              NAMED(cuDriverGetVersion),
              NAMED(cuGetErrorString),
@@ -115,19 +118,19 @@ static const struct {
              NAMED(cuLibraryGetGlobal),
              NAMED(cuLibraryGetKernelCount),
              NAMED(cuLibraryEnumerateKernels),
-             {"cuGetProcAddress", (int (*)(void))cuGetProcAddress_v2}};
+             {"cuGetProcAddress", (function)cuGetProcAddress_v2}};
 
-PUBLIC int cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags,
+PUBLIC int cuGetProcAddress_v2(const char *name, void **out, int version, uint64_t flags,
                                int *found) {
-    int (*answer)(void) = no_device;
+    function answer = (function)no_device;
     (void)version;
     (void)flags;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(known[i].name, name) == 0) answer = known[i].function;
-    memcpy(function, &answer, sizeof answer);
+        if (strcmp(known[i].name, name) == 0) answer = known[i].is;
+    memcpy(out, &answer, sizeof answer);
     if (found) *found = 0;
     return 0;
 }
-PUBLIC int cuGetProcAddress(const char *name, void **function, int version, uint64_t flags) {
-    return cuGetProcAddress_v2(name, function, version, flags, NULL);
+PUBLIC int cuGetProcAddress(const char *name, void **out, int version, uint64_t flags) {
+    return cuGetProcAddress_v2(name, out, version, flags, NULL);
 }

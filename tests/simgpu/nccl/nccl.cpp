@@ -62,9 +62,13 @@ std::shared_ptr<World> make_world(int size) {
 
 size_t bytes_of(ncclDataType_t t) {
     switch (t) {
-    case ncclInt8: case ncclUint8: return 1;
-    case ncclFloat16: case ncclBfloat16: return 2;
-    case ncclInt32: case ncclUint32: case ncclFloat32: return 4;
+    case ncclInt8:
+    case ncclUint8: return 1;
+    case ncclFloat16:
+    case ncclBfloat16: return 2;
+    case ncclInt32:
+    case ncclUint32:
+    case ncclFloat32: return 4;
     default: return 8;
     }
 }
@@ -79,7 +83,8 @@ template <class T> T combine(ncclRedOp_t op, T a, T b) {
 }
 
 /* Elements of ranks 0, 1, ... combined in this order, in the type itself; halves in float. */
-template <class T> void reduce_as(const Call &c, const std::vector<std::vector<u8>> &from, size_t first, u8 *to) {
+template <class T>
+void reduce_as(const Call &c, const std::vector<std::vector<u8>> &from, size_t first, u8 *to) {
     for (size_t i = 0; i < c.count; i++) {
         T v, x;
         memcpy(&v, &from[0][(first + i) * sizeof v], sizeof v);
@@ -121,12 +126,15 @@ void reduce(const Call &c, const std::vector<std::vector<u8>> &from, size_t firs
 }
 
 bool agree(const Call &a, const Call &b) {
-    return a.kind == b.kind && a.count == b.count && a.type == b.type && a.op == b.op && a.root == b.root;
+    return a.kind == b.kind && a.count == b.count && a.type == b.type && a.op == b.op &&
+           a.root == b.root;
 }
 
 u8 *buffer(const void *p, size_t bytes, int rank) {
     u8 *h = (u8 *)sg_host_view((u64)p, bytes);
-    if (!h) complain("nccl: the buffer %p of %zu bytes of rank %d is not device memory", p, bytes, rank);
+    if (!h)
+        complain("nccl: the buffer %p of %zu bytes of rank %d is not device memory", p, bytes,
+                 rank);
     return h;
 }
 
@@ -137,7 +145,8 @@ bool run(World &w, size_t n) {
     const size_t size = (size_t)w.size, bytes = c.count * bytes_of(c.type);
     for (size_t r = 1; r < size; r++)
         if (!agree(c, w.calls[r][n])) {
-            complain("nccl: ranks 0 and %zu disagree about collective %zu (kinds %d and %d, counts %zu and %zu)",
+            complain("nccl: ranks 0 and %zu disagree about collective %zu (kinds %d and %d, counts "
+                     "%zu and %zu)",
                      r, n, c.kind, w.calls[r][n].kind, c.count, w.calls[r][n].count);
             return false;
         }
@@ -261,24 +270,24 @@ ncclResult_t ncclGroupStart(void) {
 }
 ncclResult_t ncclGroupEnd(void) { return --group_depth ? ncclSuccess : flush(); }
 
-ncclResult_t ncclAllReduce(const void *send, void *receive, size_t n, ncclDataType_t t, ncclRedOp_t op,
-                           ncclComm_t c, cudaStream_t s) {
+ncclResult_t ncclAllReduce(const void *send, void *receive, size_t n, ncclDataType_t t,
+                           ncclRedOp_t op, ncclComm_t c, cudaStream_t s) {
     return post(c, {ALL_REDUCE, send, receive, n, t, op, 0}, s);
 }
 ncclResult_t ncclBroadcast(const void *send, void *receive, size_t n, ncclDataType_t t, int root,
                            ncclComm_t c, cudaStream_t s) {
     return post(c, {BROADCAST, send, receive, n, t, ncclSum, root}, s);
 }
-ncclResult_t ncclAllGather(const void *send, void *receive, size_t n, ncclDataType_t t, ncclComm_t c,
-                           cudaStream_t s) {
+ncclResult_t ncclAllGather(const void *send, void *receive, size_t n, ncclDataType_t t,
+                           ncclComm_t c, cudaStream_t s) {
     return post(c, {ALL_GATHER, send, receive, n, t, ncclSum, 0}, s);
 }
-ncclResult_t ncclReduceScatter(const void *send, void *receive, size_t n, ncclDataType_t t, ncclRedOp_t op,
-                               ncclComm_t c, cudaStream_t s) {
+ncclResult_t ncclReduceScatter(const void *send, void *receive, size_t n, ncclDataType_t t,
+                               ncclRedOp_t op, ncclComm_t c, cudaStream_t s) {
     return post(c, {REDUCE_SCATTER, send, receive, n, t, op, 0}, s);
 }
-ncclResult_t ncclReduce(const void *send, void *receive, size_t n, ncclDataType_t t, ncclRedOp_t op, int root,
-                        ncclComm_t c, cudaStream_t s) {
+ncclResult_t ncclReduce(const void *send, void *receive, size_t n, ncclDataType_t t, ncclRedOp_t op,
+                        int root, ncclComm_t c, cudaStream_t s) {
     return post(c, {REDUCE, send, receive, n, t, op, root}, s);
 }
 }

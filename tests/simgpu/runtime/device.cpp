@@ -48,12 +48,14 @@ cudaError_t cudaPeekAtLastError(void) { return last_error; }
     E(cudaErrorHostMemoryAlreadyRegistered, "part or all of the memory is already mapped")         \
     E(cudaErrorHostMemoryNotRegistered, "pointer does not correspond to a registered region")      \
     E(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing")       \
-    E(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture") \
+    E(cudaErrorStreamCaptureInvalidated,                                                           \
+      "operation failed due to a previous error during capture")                                   \
     E(cudaErrorStreamCaptureMerge, "operation would result in a merge of separate captures")       \
     E(cudaErrorStreamCaptureUnmatched, "capture was not ended in the same stream as it began")     \
     E(cudaErrorStreamCaptureUnjoined, "capturing stream has unjoined work")                        \
     E(cudaErrorStreamCaptureIsolation, "dependency created on uncaptured work in another stream")  \
-    E(cudaErrorStreamCaptureImplicit, "operation would make the legacy stream depend on a capture") \
+    E(cudaErrorStreamCaptureImplicit,                                                              \
+      "operation would make the legacy stream depend on a capture")                                \
     E(cudaErrorCapturedEvent, "operation not permitted on an event last recorded in a capture")    \
     E(cudaErrorGraphExecUpdateFailure, "the graph update was not performed")
 
@@ -96,7 +98,8 @@ cudaError_t cudaProfilerStop(void) { return cudaSuccess; }
 
 /* An A100 in what kernels can ask for, with few multiprocessors so that grids stay small. */
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device) {
-    if (device < 0 || device >= option_value(Option::DEVICES)) return remember(cudaErrorInvalidDevice);
+    if (device < 0 || device >= option_value(Option::DEVICES))
+        return remember(cudaErrorInvalidDevice);
     memset(p, 0, sizeof *p);
     snprintf(p->name, sizeof p->name, "simulated GPU (sm_80, on the CPU)");
     p->totalGlobalMem = (size_t)option_value(Option::MEMORY_MIB) << 20;
@@ -132,7 +135,9 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
     case cudaDevAttrMaxThreadsPerBlock: *value = p.maxThreadsPerBlock; break;
     case cudaDevAttrMaxSharedMemoryPerBlock: *value = (int)p.sharedMemPerBlock; break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = (int)p.sharedMemPerBlockOptin; break;
-    case cudaDevAttrMaxSharedMemoryPerMultiprocessor: *value = (int)p.sharedMemPerMultiprocessor; break;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+        *value = (int)p.sharedMemPerMultiprocessor;
+        break;
     case cudaDevAttrMultiProcessorCount: *value = p.multiProcessorCount; break;
     case cudaDevAttrComputeCapabilityMajor: *value = p.major; break;
     case cudaDevAttrComputeCapabilityMinor: *value = p.minor; break;

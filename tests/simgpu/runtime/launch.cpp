@@ -42,8 +42,10 @@ void add_up(sg_stats *sum, const sg_stats *one) {
 
 void run(const Registered &k, dim3 grid, dim3 block, size_t shared, void **args) {
     const auto start = std::chrono::steady_clock::now();
-    sg_launch(k.module, k.name.c_str(), {grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared, args);
-    summary().seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    sg_launch(k.module, k.name.c_str(), {grid.x, grid.y, grid.z}, {block.x, block.y, block.z},
+              shared, args);
+    summary().seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+                             .count();
     Totals &t = summary().kernels[k.name];
     t.launches++;
     add_up(&t.stats, sg_last_stats());
@@ -56,7 +58,8 @@ struct Arguments {
     std::vector<size_t> offsets;
 };
 
-cudaError_t launch(const void *f, dim3 grid, dim3 block, void **args, size_t shared, cudaStream_t stream) {
+cudaError_t launch(const void *f, dim3 grid, dim3 block, void **args, size_t shared,
+                   cudaStream_t stream) {
     Lock lock;
     const Registered *k = kernel_of(f);
     if (!k) return remember(cudaErrorInvalidDeviceFunction);
@@ -77,7 +80,8 @@ cudaError_t launch(const void *f, dim3 grid, dim3 block, void **args, size_t sha
     auto copy = std::make_shared<Arguments>();
     for (size_t i = 0; i < sizes.size(); i++) {
         copy->offsets.push_back(copy->bytes.size());
-        copy->bytes.insert(copy->bytes.end(), (unsigned char *)args[i], (unsigned char *)args[i] + sizes[i]);
+        copy->bytes.insert(copy->bytes.end(), (unsigned char *)args[i],
+                           (unsigned char *)args[i] + sizes[i]);
     }
     return submit(stream, [k = *k, grid, block, shared, copy] {
         std::vector<void *> pointers;
@@ -93,7 +97,8 @@ void print_summary() {
         int is_error;
         uint64_t times;
         const char *text = sg_report(i, &is_error, &times);
-        fprintf(stderr, "simgpu: %s x%llu: %s\n", is_error ? "ERROR" : "warning", (unsigned long long)times, text);
+        fprintf(stderr, "simgpu: %s x%llu: %s\n", is_error ? "ERROR" : "warning",
+                (unsigned long long)times, text);
     }
     fprintf(stderr, "simgpu: %.2f s in kernels, %zu allocations of %zu bytes not freed\n",
             summary().seconds, sg_live_allocations(), sg_live_bytes());
@@ -102,14 +107,26 @@ void print_summary() {
             "shared_wavefronts shared_ideal barriers divergent_branches\n");
     for (const auto &[name, t] : summary().kernels) {
         const sg_stats &s = t.stats;
-        fprintf(stderr, "simgpu: %s %lu %llu %llu %llu %.3f %llu %.3f %llu %llu %llu %llu\n", name.c_str(),
-                t.launches, (unsigned long long)s.thread_insts, (unsigned long long)s.mma,
-                (unsigned long long)s.load_requests, ratio(s.load_sectors, s.load_requests),
-                (unsigned long long)s.store_requests, ratio(s.store_sectors, s.store_requests),
-                (unsigned long long)s.shared_wavefronts, (unsigned long long)s.shared_ideal,
-                (unsigned long long)s.barriers, (unsigned long long)s.divergent_branches);
+        fprintf(stderr, "simgpu: %s %lu %llu %llu %llu %.3f %llu %.3f %llu %llu %llu %llu\n",
+                name.c_str(), t.launches, (unsigned long long)s.thread_insts,
+                (unsigned long long)s.mma, (unsigned long long)s.load_requests,
+                ratio(s.load_sectors, s.load_requests), (unsigned long long)s.store_requests,
+                ratio(s.store_sectors, s.store_requests), (unsigned long long)s.shared_wavefronts,
+                (unsigned long long)s.shared_ideal, (unsigned long long)s.barriers,
+                (unsigned long long)s.divergent_branches);
     }
 }
+
+} // namespace
+
+extern "C" void sg_totals(const char *part, sg_stats *sums) {
+    Lock lock;
+    *sums = sg_stats{};
+    for (const auto &[name, t] : summary().kernels)
+        if (name.find(part) != std::string::npos) add_up(sums, &t.stats);
+}
+
+namespace {
 
 /* Status 97: something was reported. Standard output was the program's; it is flushed. */
 void finish() {
@@ -137,7 +154,8 @@ using namespace sg;
 
 extern "C" {
 
-unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared, struct CUstream_st *stream) {
+unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared,
+                                     struct CUstream_st *stream) {
     configurations.push_back({grid, block, shared, stream});
     return 0;
 }
@@ -156,8 +174,8 @@ cudaError_t __cudaGetKernel(cudaKernel_t *kernel, const void *f) {
     *kernel = (cudaKernel_t)f;
     return kernel_of(f) ? cudaSuccess : remember(cudaErrorInvalidDeviceFunction);
 }
-cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void **args, size_t shared,
-                               cudaStream_t stream) {
+cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void **args,
+                               size_t shared, cudaStream_t stream) {
     return launch(kernel, grid, block, args, shared, stream);
 }
 cudaError_t cudaLaunchKernel(const void *f, dim3 grid, dim3 block, void **args, size_t shared,
@@ -198,7 +216,8 @@ cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *a, const void *f) {
 }
 
 /* By threads, blocks and shared memory; registers are not known here. */
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *f, int threads, size_t shared) {
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *f, int threads,
+                                                          size_t shared) {
     struct cudaFuncAttributes a;
     if (const cudaError_t e = cudaFuncGetAttributes(&a, f)) return e;
     const size_t reserved = 1024, bytes = a.sharedSizeBytes + shared + reserved;
@@ -208,8 +227,9 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const voi
                   : std::min({64 / warps, 32, (int)(SHARED_PER_SM / bytes)});
     return cudaSuccess;
 }
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, const void *f, int threads,
-                                                                   size_t shared, unsigned) {
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, const void *f,
+                                                                   int threads, size_t shared,
+                                                                   unsigned) {
     return cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, f, threads, shared);
 }
 }

@@ -34,7 +34,8 @@ cudaError_t check_copy(void *to, const void *from, size_t bytes, enum cudaMemcpy
                       (kind == cudaMemcpyDeviceToDevice && td && fd) ||
                       (kind == cudaMemcpyHostToHost && !td && !fd);
     if (!fits) {
-        complain("a copy of kind %d from %p to %p: the kind does not fit the pointers", (int)kind, from, to);
+        complain("a copy of kind %d from %p to %p: the kind does not fit the pointers", (int)kind,
+                 from, to);
         return remember(cudaErrorInvalidMemcpyDirection);
     }
     for (const void *p : {(const void *)to, from})
@@ -46,12 +47,14 @@ cudaError_t check_copy(void *to, const void *from, size_t bytes, enum cudaMemcpy
     return cudaSuccess;
 }
 
-cudaError_t copy_async(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t stream) {
+cudaError_t copy_async(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
+                       cudaStream_t stream) {
     Lock lock;
     if (const cudaError_t e = check_copy(to, from, bytes, kind)) return e;
     const bool captures = is_capturing(stream);
     if (!captures && !sg_is_device(from) && !is_pinned(from, bytes)) {
-        const auto staged = std::make_shared<std::vector<char>>((const char *)from, (const char *)from + bytes);
+        const auto staged = std::make_shared<std::vector<char>>((const char *)from,
+                                                                (const char *)from + bytes);
         return submit(stream, [=] { copy_now(to, staged->data(), bytes); });
     }
     const cudaError_t e = submit(stream, [=] { copy_now(to, from, bytes); });
@@ -132,20 +135,23 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
                             cudaStream_t stream) {
     return copy_async(to, from, bytes, kind, stream);
 }
-cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
-                              size_t height, enum cudaMemcpyKind kind, cudaStream_t stream) {
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                              size_t width, size_t height, enum cudaMemcpyKind kind,
+                              cudaStream_t stream) {
     if (width > to_pitch || width > from_pitch) return remember(cudaErrorInvalidPitchValue);
     for (size_t i = 0; i < height; i++)
-        if (const cudaError_t e = copy_async((char *)to + i * to_pitch, (const char *)from + i * from_pitch,
-                                             width, kind, stream))
+        if (const cudaError_t e = copy_async((char *)to + i * to_pitch,
+                                             (const char *)from + i * from_pitch, width, kind,
+                                             stream))
             return e;
     return cudaSuccess;
 }
-cudaError_t cudaMemcpy2D(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
-                         size_t height, enum cudaMemcpyKind kind) {
+cudaError_t cudaMemcpy2D(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                         size_t width, size_t height, enum cudaMemcpyKind kind) {
     return cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, width, height, kind, nullptr);
 }
-cudaError_t cudaMemcpyPeerAsync(void *to, int, const void *from, int, size_t bytes, cudaStream_t stream) {
+cudaError_t cudaMemcpyPeerAsync(void *to, int, const void *from, int, size_t bytes,
+                                cudaStream_t stream) {
     return copy_async(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
 }
 cudaError_t cudaMemcpyPeer(void *to, int, const void *from, int, size_t bytes) {
@@ -160,7 +166,9 @@ cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t strea
     }
     return submit(stream, [=] { sg_fill((uint64_t)p, value, bytes); });
 }
-cudaError_t cudaMemset(void *p, int value, size_t bytes) { return cudaMemsetAsync(p, value, bytes, nullptr); }
+cudaError_t cudaMemset(void *p, int value, size_t bytes) {
+    return cudaMemsetAsync(p, value, bytes, nullptr);
+}
 
 cudaError_t cudaMemcpyToSymbol(const void *symbol, const void *from, size_t bytes, size_t offset,
                                enum cudaMemcpyKind kind) {
@@ -185,7 +193,9 @@ cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *a, const void
     Lock lock;
     memset(a, 0, sizeof *a);
     const bool on_device = sg_is_device(p);
-    a->type = on_device ? cudaMemoryTypeDevice : is_pinned(p, 1) ? cudaMemoryTypeHost : cudaMemoryTypeUnregistered;
+    a->type = on_device         ? cudaMemoryTypeDevice
+              : is_pinned(p, 1) ? cudaMemoryTypeHost
+                                : cudaMemoryTypeUnregistered;
     a->devicePointer = on_device ? (void *)p : nullptr;
     a->hostPointer = on_device ? nullptr : (void *)p;
     return cudaSuccess;

@@ -49,7 +49,8 @@ void load_binary(const unsigned char *p, Binary *binary) {
     for (p += header; p < end; p += read_at<unsigned>(p, 4) + read_at<uint64_t>(p, 8)) {
         const unsigned arch = read_at<unsigned>(p, 28);
         if (read_at<unsigned short>(p, 0) != KIND_PTX || (binary->module && arch > best)) continue;
-        const std::string padded((const char *)p + read_at<unsigned>(p, 4), read_at<uint64_t>(p, 8));
+        const std::string padded((const char *)p + read_at<unsigned>(p, 4),
+                                 read_at<uint64_t>(p, 8));
         const std::string text = padded.c_str();
         if (text.find(".version") == std::string::npos)
             give_up("the PTX is compressed: build with nvcc --no-compress");
@@ -60,7 +61,8 @@ void load_binary(const unsigned char *p, Binary *binary) {
         binary->module = module; /* the lowest architecture: it has the plainest instructions */
         best = arch;
     }
-    if (!binary->module) give_up("no PTX in the binary: build with nvcc -gencode arch=compute_80,code=compute_80");
+    if (!binary->module)
+        give_up("no PTX in the binary: build with nvcc -gencode arch=compute_80,code=compute_80");
 }
 
 } // namespace
@@ -107,14 +109,16 @@ cudaError_t cudaGetSymbolAddress(void **address, const void *symbol) {
     Lock lock;
     uint64_t a;
     const Registered *v = variable_of(symbol);
-    if (!v || sg_symbol(v->module, v->name.c_str(), &a, nullptr)) return remember(cudaErrorInvalidSymbol);
+    if (!v || sg_symbol(v->module, v->name.c_str(), &a, nullptr))
+        return remember(cudaErrorInvalidSymbol);
     *address = (void *)a;
     return cudaSuccess;
 }
 cudaError_t cudaGetSymbolSize(size_t *bytes, const void *symbol) {
     Lock lock;
     const Registered *v = variable_of(symbol);
-    if (!v || sg_symbol(v->module, v->name.c_str(), nullptr, bytes)) return remember(cudaErrorInvalidSymbol);
+    if (!v || sg_symbol(v->module, v->name.c_str(), nullptr, bytes))
+        return remember(cudaErrorInvalidSymbol);
     return cudaSuccess;
 }
 }

@@ -221,13 +221,13 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     Lock lock;
     return drain(stream);
 }
-/* One piece of work per question, so that a loop of questions ends. */
+/* One piece of work per question, so that a loop of questions ends. The answer is how it was before. */
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
     Lock lock;
     const auto s = find(stream);
     if (!s || s->queue.empty()) return cudaSuccess;
     run_until(*s, s->done + 1);
-    return s->queue.empty() ? cudaSuccess : cudaErrorNotReady;
+    return cudaErrorNotReady;
 }
 cudaError_t cudaDeviceSynchronize(void) {
     Lock lock;
@@ -256,7 +256,8 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     e->capture = s ? s->capture : nullptr;
     e->mark = s ? s->submitted : 0;
     if (e->capture) return cudaSuccess; /* a place in the graph, no work */
-    const cudaError_t error = submit(stream, [t = e->time] { *t = std::chrono::steady_clock::now(); });
+    const cudaError_t error = submit(stream,
+                                     [t = e->time] { *t = std::chrono::steady_clock::now(); });
     if (s) e->mark = s->submitted;
     return error;
 }
@@ -276,12 +277,14 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
     if (e->capture) return remember(cudaErrorCapturedEvent);
     if (!e->stream || e->stream->done >= e->mark) return cudaSuccess;
     run_until(*e->stream, e->stream->done + 1);
-    return e->stream->done >= e->mark ? cudaSuccess : cudaErrorNotReady;
+    return cudaErrorNotReady;
 }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end) {
     Lock lock;
-    if (cudaEventQuery(start) || cudaEventQuery(end)) return cudaErrorNotReady;
-    *ms = std::chrono::duration<float, std::milli>(*((Event *)end)->time - *((Event *)start)->time).count();
+    for (const cudaEvent_t event : {start, end})
+        if (cudaEventQuery(event)) return cudaErrorNotReady;
+    *ms = std::chrono::duration<float, std::milli>(*((Event *)end)->time - *((Event *)start)->time)
+              .count();
     return cudaSuccess;
 }
 /* In a capture an event of a capturing stream draws the waiting one into the same graph. */
@@ -326,7 +329,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *status) {
     Lock lock;
     const auto s = find(stream);
-    *status = !s || !s->capture      ? cudaStreamCaptureStatusNone
+    *status = !s || !s->capture    ? cudaStreamCaptureStatusNone
               : s->capture->spoilt ? cudaStreamCaptureStatusInvalidated
                                    : cudaStreamCaptureStatusActive;
     return cudaSuccess;
@@ -337,7 +340,8 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsig
     *exec = (cudaGraphExec_t) new GraphHandle{copy};
     return cudaSuccess;
 }
-cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long f) {
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                          unsigned long long f) {
     return cudaGraphInstantiate(exec, graph, f);
 }
 cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { return cudaSuccess; }
@@ -348,12 +352,14 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     return cudaSuccess;
 }
 /* The tasks have no shape to compare but their number. */
-cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph, cudaGraphExecUpdateResultInfo *info) {
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
+                                cudaGraphExecUpdateResultInfo *info) {
     Lock lock;
     GraphHandle *to = (GraphHandle *)exec;
     const Graph &from = *((GraphHandle *)graph)->graph;
     const bool fits = to->graph->tasks.size() == from.tasks.size();
-    if (info) info->result = fits ? cudaGraphExecUpdateSuccess : cudaGraphExecUpdateErrorTopologyChanged;
+    if (info)
+        info->result = fits ? cudaGraphExecUpdateSuccess : cudaGraphExecUpdateErrorTopologyChanged;
     if (!fits) return remember(cudaErrorGraphExecUpdateFailure);
     to->graph = std::make_shared<Graph>(from);
     return cudaSuccess;

@@ -4,8 +4,12 @@
 #include <cstdint>
 
 #define TWINS(name, parameters, arguments)                                                         \
-    extern "C" __global__ void __launch_bounds__(128) name##_fault parameters { name<true> arguments; } \
-    extern "C" __global__ void __launch_bounds__(128) name##_mended parameters { name<false> arguments; }
+    extern "C" __global__ void __launch_bounds__(128) name##_fault parameters {                    \
+        name<true> arguments;                                                                      \
+    }                                                                                              \
+    extern "C" __global__ void __launch_bounds__(128) name##_mended parameters {                   \
+        name<false> arguments;                                                                     \
+    }
 #define OUT (float *out, const float *in)
 #define ARGS (out, in)
 
@@ -133,8 +137,10 @@ template <bool FAULT> __device__ void barrier_after_exit(float *out, const float
 
 template <bool FAULT> __device__ void copy_not_awaited(float *out, const float *in) {
     __shared__ __align__(16) float s[512];
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(shared_address(s + 4 * threadIdx.x)), "l"(in)
-                 : "memory");
+    asm volatile(
+        "cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(shared_address(s + 4 * threadIdx.x)),
+        "l"(in)
+        : "memory");
     asm volatile("cp.async.commit_group;" ::: "memory");
     if (!FAULT) asm volatile("cp.async.wait_group 0;" ::: "memory");
     __syncthreads();
@@ -146,7 +152,8 @@ template <bool FAULT> __device__ void copy_not_awaited(float *out, const float *
 template <bool FAULT> __device__ void wrong_group_awaited(float *out, const float *in) {
     __shared__ __align__(16) float s[1024];
     for (int g = 0; g < 2; g++) {
-        asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(shared_address(s + 512 * g + 4 * threadIdx.x)),
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(
+                         shared_address(s + 512 * g + 4 * threadIdx.x)),
                      "l"(in)
                      : "memory");
         asm volatile("cp.async.commit_group;" ::: "memory");
@@ -161,8 +168,10 @@ template <bool FAULT> __device__ void wrong_group_awaited(float *out, const floa
 template <bool FAULT> __device__ void copy_at_exit(float *out, const float *in) {
     __shared__ __align__(16) float s[512];
     out[threadIdx.x] = in[threadIdx.x];
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(shared_address(s + 4 * threadIdx.x)), "l"(in)
-                 : "memory");
+    asm volatile(
+        "cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(shared_address(s + 4 * threadIdx.x)),
+        "l"(in)
+        : "memory");
     if (!FAULT) asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
@@ -174,7 +183,8 @@ template <bool FAULT> __device__ void member_mask(float *out, const float *in) {
 /* The lower half reads lanes that are not there. */
 template <bool FAULT> __device__ void shuffle_inactive(float *out, const float *in) {
     out[threadIdx.x] = in[threadIdx.x];
-    if (threadIdx.x % 32 < 16) out[threadIdx.x] = __shfl_xor_sync(0xffffu, in[threadIdx.x], FAULT ? 16 : 1);
+    if (threadIdx.x % 32 < 16)
+        out[threadIdx.x] = __shfl_xor_sync(0xffffu, in[threadIdx.x], FAULT ? 16 : 1);
 }
 
 template <bool FAULT> __device__ void partial_warp(float *out, const float *in) {
@@ -201,7 +211,8 @@ template <bool FAULT> __device__ void cross_block(float *out, const float *in) {
 template <bool FAULT> __device__ void stale_read_only(float *out, const float *in) {
     out[threadIdx.x] = in[threadIdx.x];
     float v;
-    if (FAULT) asm volatile("ld.global.nc.f32 %0, [%1];" : "=f"(v) : "l"(out + threadIdx.x) : "memory");
+    if (FAULT)
+        asm volatile("ld.global.nc.f32 %0, [%1];" : "=f"(v) : "l"(out + threadIdx.x) : "memory");
     else asm volatile("ld.global.f32 %0, [%1];" : "=f"(v) : "l"(out + threadIdx.x) : "memory");
     out[threadIdx.x] = v;
 }
@@ -223,7 +234,9 @@ template <bool FAULT> __device__ void assertion(float *out, const float *in) {
     assert(threadIdx.x < (FAULT ? 100 : 128));
 }
 
-template <bool FAULT> __device__ void plain(float *out, const float *in) { out[threadIdx.x] = in[threadIdx.x]; }
+template <bool FAULT> __device__ void plain(float *out, const float *in) {
+    out[threadIdx.x] = in[threadIdx.x];
+}
 
 } // namespace
 

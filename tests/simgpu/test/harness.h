@@ -41,7 +41,8 @@ inline float random_float() { return (float)(s64)random_bits() / 9.3e18f; } /* -
 template <class T> struct Device {
     u64 address;
     size_t count;
-    explicit Device(const std::vector<T> &v) : address(sg_malloc(v.size() * sizeof(T))), count(v.size()) {
+    explicit Device(const std::vector<T> &v)
+        : address(sg_malloc(v.size() * sizeof(T))), count(v.size()) {
         sg_copy_in(address, v.data(), count * sizeof(T));
     }
     explicit Device(size_t n) : address(sg_malloc(n * sizeof(T))), count(n) {}
@@ -76,14 +77,16 @@ inline sg_module *load_file(const char *path) {
 
 inline std::string reports() {
     std::string text;
-    for (int i = 0; i < sg_report_count(); i++) text += std::string("\n    ") + sg_report(i, nullptr, nullptr);
+    for (int i = 0; i < sg_report_count(); i++)
+        text += std::string("\n    ") + sg_report(i, nullptr, nullptr);
     return text;
 }
 
 /* A kernel k(a, b, c, r) of arrays of 64-bit words, one element per thread. The lines find a, b, c of
  * the thread in %a64, %a32, %a16 and so on, and leave the result in %r64, %r32, %r16 or %p; extra
  * declarations and module-level text may be added. */
-inline std::string kernel_text(const std::string &lines, const std::string &result, const std::string &module_text = "") {
+inline std::string kernel_text(const std::string &lines, const std::string &result,
+                               const std::string &module_text = "") {
     std::string last = "cvt.u64.u" + result + " %r64, %r" + result + ";";
     if (result == "64") last = "";
     if (result == "p") last = "selp.u64 %r64, 1, 0, %p;";
@@ -119,19 +122,21 @@ inline std::string kernel_text(const std::string &lines, const std::string &resu
     mov.u64 %r64, 0;
     mov.u32 %r32, 0;
     mov.u16 %r16, 0;
-)" + lines + "\n    " + last +
-           "\n    st.global.u64 [%x4], %r64;\n    ret;\n}\n";
+)" + lines +
+           "\n    " + last + "\n    st.global.u64 [%x4], %r64;\n    ret;\n}\n";
 }
 
 /* Runs it for all elements in blocks of `threads`. */
-inline std::vector<u64> run_kernel(const std::string &text, const std::vector<u64> &a, const std::vector<u64> &b,
-                                   const std::vector<u64> &c, unsigned threads = 64) {
+inline std::vector<u64> run_kernel(const std::string &text, const std::vector<u64> &a,
+                                   const std::vector<u64> &b, const std::vector<u64> &c,
+                                   unsigned threads = 64) {
     sg_module *m = load(text);
     std::vector<u64> result;
     {
         Device<u64> da(a), db(b), dc(c), dr(a.size());
         void *args[] = {&da.address, &db.address, &dc.address, &dr.address};
-        const int rc = sg_launch(m, "k", {(unsigned)a.size() / threads, 1, 1}, {threads, 1, 1}, 0, args);
+        const int rc = sg_launch(m, "k", {(unsigned)a.size() / threads, 1, 1}, {threads, 1, 1}, 0,
+                                 args);
         if (rc) check(false, "launch", std::to_string(rc) + reports());
         result = dr.get();
     }

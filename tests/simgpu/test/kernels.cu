@@ -62,11 +62,14 @@ __device__ void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2
 /* 16 bytes, or zeros when there is nothing to copy */
 __device__ void copy_async(void *to, const void *from, bool any) {
     const int bytes = any ? 16 : 0;
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(bytes)
                  : "memory");
 }
 __device__ void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int N> __device__ void wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+template <int N> __device__ void wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
 __device__ uint32_t pack(float a, float b) {
     const __half2 h = __floats2half2_rn(a, b);
     return *(const uint32_t *)&h;
@@ -84,7 +87,8 @@ __global__ void vector_add(const float *a, const float *b, float *c, int n) {
 /* A partial sum per block, and the total by atomics. */
 __global__ void block_sum(const float *x, float *part, float *total, int n) {
     float s = 0.f;
-    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) s += x[i];
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
+        s += x[i];
     s = block_reduce<false>(s);
     if (threadIdx.x == 0) {
         part[blockIdx.x] = s;
@@ -92,8 +96,8 @@ __global__ void block_sum(const float *x, float *part, float *total, int n) {
     }
 }
 
-__global__ void layer_norm(const __half *x, const __half *g, const __half *b, __half *y, float *mean,
-                           float *rstd, int columns, float eps) {
+__global__ void layer_norm(const __half *x, const __half *g, const __half *b, __half *y,
+                           float *mean, float *rstd, int columns, float eps) {
     const __half *xr = x + (size_t)blockIdx.x * columns;
     __half *yr = y + (size_t)blockIdx.x * columns;
     float s = 0.f, v = 0.f;
@@ -105,7 +109,8 @@ __global__ void layer_norm(const __half *x, const __half *g, const __half *b, __
     }
     const float r = rsqrtf(block_reduce<false>(v) / columns + eps);
     for (int i = threadIdx.x; i < columns; i += blockDim.x)
-        yr[i] = __float2half((__half2float(xr[i]) - m) * r * __half2float(g[i]) + __half2float(b[i]));
+        yr[i] = __float2half((__half2float(xr[i]) - m) * r * __half2float(g[i]) +
+                             __half2float(b[i]));
     if (threadIdx.x == 0) {
         mean[blockIdx.x] = m;
         rstd[blockIdx.x] = r;
@@ -136,7 +141,8 @@ __global__ void gelu(const __half *x, __half *by_tanh, __half *by_erf, int n) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
     const float v = __half2float(x[i]);
-    by_tanh[i] = __float2half(0.5f * v * (1.f + tanhf(0.7978845608f * (v + 0.044715f * v * v * v))));
+    by_tanh[i] = __float2half(0.5f * v *
+                              (1.f + tanhf(0.7978845608f * (v + 0.044715f * v * v * v))));
     by_erf[i] = __float2half(0.5f * v * (1.f + erff(v * 0.70710678f)));
 }
 
@@ -176,11 +182,13 @@ __global__ void collatz(const unsigned *x, unsigned *steps, int n) {
 
 /* C (m x n) = A (m x k) B (k x n), all row-major; tiles of 64 x 64 x 32, four warps of 32 x 32. */
 __global__ void __launch_bounds__(128)
-product(const __half *__restrict__ A, const __half *__restrict__ B, __half *__restrict__ C, int m, int n, int k) {
+    product(const __half *__restrict__ A, const __half *__restrict__ B, __half *__restrict__ C,
+            int m, int n, int k) {
     constexpr int BM = 64, BN = 64, BK = 32, PA = BK + 8, PB = BN + 8;
     __shared__ __align__(16) __half sa[2][BM * PA];
     __shared__ __align__(16) __half sb[2][BK * PB];
-    const int tid = threadIdx.x, lane = tid & 31, w = tid >> 5, wm = (w >> 1) * 32, wn = (w & 1) * 32;
+    const int tid = threadIdx.x, lane = tid & 31, w = tid >> 5, wm = (w >> 1) * 32,
+              wn = (w & 1) * 32;
     const int bm = blockIdx.y * BM, bn = blockIdx.x * BN;
     float acc[2][4][4] = {};
     const auto load = [&](int stage, int k0) {
@@ -219,15 +227,17 @@ product(const __half *__restrict__ A, const __half *__restrict__ B, __half *__re
     for (int i = 0; i < 2; i++)
         for (int j = 0; j < 4; j++)
             for (int h = 0; h < 2; h++) {
-                const int r = bm + wm + i * 16 + (lane >> 2) + h * 8, c = bn + wn + j * 8 + (lane & 3) * 2;
+                const int r = bm + wm + i * 16 + (lane >> 2) + h * 8,
+                          c = bn + wn + j * 8 + (lane & 3) * 2;
                 if (r < m && c < n)
-                    *(__half2 *)(C + (size_t)r * n + c) = __floats2half2_rn(acc[i][j][2 * h], acc[i][j][2 * h + 1]);
+                    *(__half2 *)(C + (size_t)r * n + c) = __floats2half2_rn(acc[i][j][2 * h],
+                                                                            acc[i][j][2 * h + 1]);
             }
 }
 
 /* Causal attention of head size 64: q, k, v, o are [heads][length][64], 64 queries a block. */
-__global__ void __launch_bounds__(128)
-attention(const __half *q, const __half *k, const __half *v, __half *o, float *lse, int length, float scale) {
+__global__ void __launch_bounds__(128) attention(const __half *q, const __half *k, const __half *v,
+                                                 __half *o, float *lse, int length, float scale) {
     constexpr int D = 64, BT = 64, P = D + 8;
     extern __shared__ __align__(16) __half shared[];
     __half *sq = shared, *sk = shared + BT * P, *sv = shared + 3 * BT * P;
@@ -259,7 +269,8 @@ attention(const __half *q, const __half *k, const __half *v, __half *o, float *l
         if (t == 0)
 #pragma unroll
             for (int kk = 0; kk < 4; kk++)
-                load_matrices_4(qf[kk], sq + (w * 16 + (lane & 15)) * P + kk * 16 + (lane >> 4) * 8);
+                load_matrices_4(qf[kk],
+                                sq + (w * 16 + (lane & 15)) * P + kk * 16 + (lane >> 4) * 8);
         const __half *kt = sk + (t & 1) * BT * P, *vt = sv + (t & 1) * BT * P;
         float s[8][4] = {};
 #pragma unroll
@@ -267,7 +278,8 @@ attention(const __half *q, const __half *k, const __half *v, __half *o, float *l
 #pragma unroll
             for (int j = 0; j < 8; j++) {
                 uint32_t b[2];
-                load_matrices_2<false>(b, kt + (j * 8 + (lane & 7)) * P + kk * 16 + ((lane >> 3) & 1) * 8);
+                load_matrices_2<false>(b, kt + (j * 8 + (lane & 7)) * P + kk * 16 +
+                                              ((lane >> 3) & 1) * 8);
                 mma(s[j], qf[kk], b);
             }
 #pragma unroll
@@ -301,8 +313,9 @@ attention(const __half *q, const __half *k, const __half *v, __half *o, float *l
         }
 #pragma unroll
         for (int kk = 0; kk < 4; kk++) {
-            const uint32_t a[4] = {pack(s[2 * kk][0], s[2 * kk][1]), pack(s[2 * kk][2], s[2 * kk][3]),
-                                   pack(s[2 * kk + 1][0], s[2 * kk + 1][1]), pack(s[2 * kk + 1][2], s[2 * kk + 1][3])};
+            const uint32_t a[4] = {
+                pack(s[2 * kk][0], s[2 * kk][1]), pack(s[2 * kk][2], s[2 * kk][3]),
+                pack(s[2 * kk + 1][0], s[2 * kk + 1][1]), pack(s[2 * kk + 1][2], s[2 * kk + 1][3])};
 #pragma unroll
             for (int j = 0; j < 8; j++) {
                 uint32_t b[2];
@@ -321,9 +334,10 @@ attention(const __half *q, const __half *k, const __half *v, __half *o, float *l
         if (row >= length) continue;
 #pragma unroll
         for (int j = 0; j < 8; j++)
-            *(__half2 *)(o + base + (size_t)row * D + j * 8 + (lane & 3) * 2) =
-                __floats2half2_rn(acc[j][2 * h] / s, acc[j][2 * h + 1] / s);
-        if ((lane & 3) == 0) lse[(size_t)blockIdx.y * length + row] = (top[h] + log2f(s)) * 0.6931471805599453f;
+            *(__half2 *)(o + base + (size_t)row * D + j * 8 + (lane & 3) * 2) = __floats2half2_rn(
+                acc[j][2 * h] / s, acc[j][2 * h + 1] / s);
+        if ((lane & 3) == 0)
+            lse[(size_t)blockIdx.y * length + row] = (top[h] + log2f(s)) * 0.6931471805599453f;
     }
 }
 

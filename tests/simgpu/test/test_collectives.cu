@@ -58,14 +58,16 @@ void group() {
     CALL(ncclGroupStart());
     for (int r = 0; r < RANKS; r++) {
         CALL(cudaSetDevice(r));
-        CALL(ncclAllReduce(ranks[r]->in, ranks[r]->out, N, ncclFloat, ncclAvg, comms[r], ranks[r]->stream));
+        CALL(ncclAllReduce(ranks[r]->in, ranks[r]->out, N, ncclFloat, ncclAvg, comms[r],
+                           ranks[r]->stream));
     }
     CALL(ncclGroupEnd());
     CHECK(a.get(N)[3] == 8 && b.get(N)[3] == 8);
     CHECK(sg_report_count() == 0);
     CALL(ncclGroupStart()); /* different counts */
     for (int r = 0; r < RANKS; r++)
-        CALL(ncclAllReduce(ranks[r]->in, ranks[r]->out, N - r, ncclFloat, ncclSum, comms[r], ranks[r]->stream));
+        CALL(ncclAllReduce(ranks[r]->in, ranks[r]->out, N - r, ncclFloat, ncclSum, comms[r],
+                           ranks[r]->stream));
     CHECK(ncclGroupEnd() != ncclSuccess && take_report("disagree about collective"));
     for (ncclComm_t c : comms) CALL(ncclCommDestroy(c));
 }

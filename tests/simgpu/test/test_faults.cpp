@@ -10,7 +10,8 @@ sg_module *module;
 
 bool reported(const char *what) {
     for (int i = 0; i < sg_report_count(); i++)
-        if (std::string(sg_report(i, nullptr, nullptr)).find(what) != std::string::npos) return true;
+        if (std::string(sg_report(i, nullptr, nullptr)).find(what) != std::string::npos)
+            return true;
     return false;
 }
 
@@ -70,10 +71,13 @@ void kernels() {
         for (const int seed : {0, 1, 2}) {
             sg_option("schedule_seed", seed);
             const std::string name = t.name;
-            const auto go = [&](const std::string &kernel) { t.one_block ? run_one_block(kernel) : run(kernel); };
+            const auto go = [&](const std::string &kernel) {
+                t.one_block ? run_one_block(kernel) : run(kernel);
+            };
             go(name + "_fault");
             check(reported(t.report), name + "_fault is reported as '" + t.report + "'", reports());
-            check(reported("faults.cu:") || !strcmp(t.name, "deadlock"), name + "_fault names file and line", reports());
+            check(reported("faults.cu:") || !strcmp(t.name, "deadlock"),
+                  name + "_fault names file and line", reports());
             go(name + "_mended");
             check(sg_report_count() == 0, name + "_mended is not reported", reports());
         }
@@ -81,7 +85,8 @@ void kernels() {
     }
 }
 
-void expect(const char *what, const char *report, const std::function<void()> &fault, const std::function<void()> &mended) {
+void expect(const char *what, const char *report, const std::function<void()> &fault,
+            const std::function<void()> &mended) {
     sg_clear_reports();
     fault();
     check(reported(report), std::string(what) + " is reported as '" + report + "'", reports());
@@ -98,30 +103,71 @@ int launch(u64 out, u64 in, sg_dim3 grid, sg_dim3 block, size_t shared) {
 void launches_and_host_calls() {
     Device<float> in(std::vector<float>(128, 1.f)), out(128);
     const auto good = [&] { launch(out.address, in.address, {1, 1, 1}, {128, 1, 1}, 0); };
-    expect("block above its launch bounds", "__launch_bounds__ says 128",
-           [&] { launch(out.address, in.address, {1, 1, 1}, {256, 1, 1}, 0); }, good);
-    expect("grid of no blocks", "invalid launch", [&] { launch(out.address, in.address, {0, 1, 1}, {128, 1, 1}, 0); }, good);
-    expect("more shared memory than there is", "bytes of shared memory",
-           [&] { launch(out.address, in.address, {1, 1, 1}, {128, 1, 1}, 240000); }, good);
+    expect(
+        "block above its launch bounds", "__launch_bounds__ says 128",
+        [&] {
+            launch(out.address, in.address, {1, 1, 1}, {256, 1, 1}, 0);
+        },
+        good);
+    expect(
+        "grid of no blocks", "invalid launch",
+        [&] {
+            launch(out.address, in.address, {0, 1, 1}, {128, 1, 1}, 0);
+        },
+        good);
+    expect(
+        "more shared memory than there is", "bytes of shared memory",
+        [&] {
+            launch(out.address, in.address, {1, 1, 1}, {128, 1, 1}, 240000);
+        },
+        good);
     float host[128] = {};
-    expect("host pointer", "not device memory", [&] { launch(out.address, (u64)host, {1, 1, 1}, {128, 1, 1}, 0); }, good);
+    expect(
+        "host pointer", "not device memory",
+        [&] {
+            launch(out.address, (u64)host, {1, 1, 1}, {128, 1, 1}, 0);
+        },
+        good);
     const u64 freed = sg_malloc(512);
     sg_fill(freed, 0, 512);
     sg_free(freed);
-    expect("use after free", "inside the freed block", [&] { launch(out.address, freed, {1, 1, 1}, {128, 1, 1}, 0); }, good);
-    expect("second free", "free of", [&] { sg_free(freed); }, [] { sg_free(sg_malloc(16)); });
-    expect("copy past the end", "out of bounds: copy to device", [&] { sg_copy_in(in.address + 4, host, 512); },
-           [&] { sg_copy_in(in.address, host, 512); });
-    expect("copy of nothing", "uninitialised read: copy to host",
-           [&] { Device<float> unset(4); sg_copy_out(host, unset.address, 16); },
-           [&] { sg_copy_out(host, in.address, 16); });
+    expect(
+        "use after free", "inside the freed block",
+        [&] {
+            launch(out.address, freed, {1, 1, 1}, {128, 1, 1}, 0);
+        },
+        good);
+    expect(
+        "second free", "free of", [&] { sg_free(freed); }, [] { sg_free(sg_malloc(16)); });
+    expect(
+        "copy past the end", "out of bounds: copy to device",
+        [&] { sg_copy_in(in.address + 4, host, 512); }, [&] { sg_copy_in(in.address, host, 512); });
+    expect(
+        "copy of nothing", "uninitialised read: copy to host",
+        [&] {
+            Device<float> unset(4);
+            sg_copy_out(host, unset.address, 16);
+        },
+        [&] { sg_copy_out(host, in.address, 16); });
+}
+
+/* Blocks of one launch may read what a later launch writes. */
+void launches_are_ordered() {
+    Device<float> in(std::vector<float>(128, 1.f)), out(256);
+    void *reads[] = {&out.address, &in.address}, *writes[] = {&in.address, &out.address};
+    sg_clear_reports();
+    sg_launch(module, "cross_block_mended", {2, 1, 1}, {128, 1, 1}, 0, reads);
+    sg_launch(module, "plain_mended", {1, 1, 1}, {128, 1, 1}, 0, writes);
+    check(sg_report_count() == 0, "a launch writes what an earlier one read", reports());
 }
 
 /* Options change what is looked for. */
 void options() {
     const struct {
         const char *option, *kernel;
-    } off[] = {{"check_init", "uninitialised_shared"}, {"check_race", "race_reuse"}, {"check_race_warp", "missing_syncwarp"},
+    } off[] = {{"check_init", "uninitialised_shared"},
+               {"check_race", "race_reuse"},
+               {"check_race_warp", "missing_syncwarp"},
                {"lazy_cp_async", "copy_at_exit"}};
     for (const auto &o : off) {
         sg_option(o.option, 0);
@@ -137,11 +183,13 @@ void options() {
     check(sg_option("fail", 1) == 0, "a known option");
 
     char message[200];
-    check(!sg_load(".version 8.0\n.target sm_80\nrubbish", message, sizeof message), "rubbish does not load");
+    check(!sg_load(".version 8.0\n.target sm_80\nrubbish", message, sizeof message),
+          "rubbish does not load");
     sg_module *unknown = load(kernel_text("frobnicate.b32 %r32, %a32;", "32"));
     int count;
     sg_clear_reports();
-    check(sg_kernel_params(unknown, "k", &count, nullptr) == SG_CANNOT_RUN && reported("unsupported instruction: frobnicate"),
+    check(sg_kernel_params(unknown, "k", &count, nullptr) == SG_CANNOT_RUN &&
+              reported("unsupported instruction: frobnicate"),
           "an unknown opcode is named", reports());
     sg_unload(unknown);
 }
@@ -155,6 +203,7 @@ int main(int argc, char **argv) {
     module = load_file(argv[1]);
     kernels();
     launches_and_host_calls();
+    launches_are_ordered();
     options();
     return finish("faults");
 }

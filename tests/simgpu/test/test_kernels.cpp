@@ -20,9 +20,11 @@ std::vector<Half> halves(size_t n, float scale = 1) {
     return v;
 }
 
-void launch(const char *kernel, sg_dim3 grid, sg_dim3 block, size_t shared, std::vector<void *> args) {
+void launch(const char *kernel, sg_dim3 grid, sg_dim3 block, size_t shared,
+            std::vector<void *> args) {
     const int rc = sg_launch(module, kernel, grid, block, shared, args.data());
-    check(rc == 0 && sg_report_count() == 0, std::string(kernel) + " runs without a report", reports());
+    check(rc == 0 && sg_report_count() == 0, std::string(kernel) + " runs without a report",
+          reports());
     sg_clear_reports();
 }
 
@@ -39,11 +41,13 @@ void add() {
     launch("vector_add", {4, 1, 1}, {256, 1, 1}, 0, {&da.address, &db.address, &dc.address, &n});
     const auto c = dc.get();
     double error = 0;
-    for (size_t i = 0; i < c.size(); i++) error = std::max(error, std::fabs((double)c[i] - (a[i] + b[i])));
+    for (size_t i = 0; i < c.size(); i++)
+        error = std::max(error, std::fabs((double)c[i] - (a[i] + b[i])));
     close("vector_add", error, 0);
     const sg_stats *s = sg_last_stats();
     /* 31 full warps and one of 8 lanes: two arrays of 4000 bytes in sectors of 32 */
-    check(s->load_requests == 64 && s->load_sectors == 250 && s->store_sectors == 125 && s->divergent_branches == 1,
+    check(s->load_requests == 64 && s->load_sectors == 250 && s->store_sectors == 125 &&
+              s->divergent_branches == 1,
           "vector_add counters");
 }
 
@@ -53,8 +57,10 @@ void sum() {
     double want = 0;
     for (float &f : x) want += f = random_float();
     Device<float> dx(x), part(8), total(std::vector<float>{0});
-    launch("block_sum", {8, 1, 1}, {256, 1, 1}, 0, {&dx.address, &part.address, &total.address, &n});
-    close("block_sum", std::fabs(total.get()[0] - want), 1e-2); /* 100,000 fp32 additions of numbers below 1 */
+    launch("block_sum", {8, 1, 1}, {256, 1, 1}, 0,
+           {&dx.address, &part.address, &total.address, &n});
+    close("block_sum", std::fabs(total.get()[0] - want),
+          1e-2); /* 100,000 fp32 additions of numbers below 1 */
 }
 
 void norm() {
@@ -65,7 +71,8 @@ void norm() {
     Device<Half> dx(x), dg(g), db(b), dy(n);
     Device<float> mean(rows), rstd(rows);
     launch("layer_norm", {6, 1, 1}, {128, 1, 1}, 0,
-           {&dx.address, &dg.address, &db.address, &dy.address, &mean.address, &rstd.address, &columns, &eps});
+           {&dx.address, &dg.address, &db.address, &dy.address, &mean.address, &rstd.address,
+            &columns, &eps});
     const auto y = dy.get();
     double error = 0;
     for (size_t r = 0; r < rows; r++) {
@@ -73,7 +80,8 @@ void norm() {
         for (size_t i = 0; i < 300; i++) m += value(x[r * 300 + i]) / 300;
         for (size_t i = 0; i < 300; i++) v += std::pow(value(x[r * 300 + i]) - m, 2) / 300;
         for (size_t i = 0; i < 300; i++) {
-            const double want = (value(x[r * 300 + i]) - m) / std::sqrt(v + eps) * value(g[i]) + value(b[i]);
+            const double want = (value(x[r * 300 + i]) - m) / std::sqrt(v + eps) * value(g[i]) +
+                                value(b[i]);
             error = std::max(error, std::fabs(value(y[r * 300 + i]) - want));
         }
     }
@@ -94,7 +102,8 @@ void softmax() {
         double s = 0;
         for (size_t i = 0; i < columns; i++) s += std::exp(value(row[i]) * scale);
         for (size_t i = 0; i < columns; i++)
-            error = std::max(error, std::fabs(value(y[r * columns + i]) - std::exp(value(row[i]) * scale) / s));
+            error = std::max(
+                error, std::fabs(value(y[r * columns + i]) - std::exp(value(row[i]) * scale) / s));
     }
     close("softmax", error, 1e-4); /* half an ulp of fp16 below 0.1 is 3e-5 */
 }
@@ -108,7 +117,9 @@ void pointwise() {
     double error = 0;
     for (size_t i = 0; i < 777; i++) {
         const double v = value(x[i]);
-        error = std::max(error, std::fabs(value(t[i]) - v / 2 * (1 + std::tanh(0.7978845608 * (v + 0.044715 * v * v * v)))));
+        error = std::max(
+            error, std::fabs(value(t[i]) -
+                             v / 2 * (1 + std::tanh(0.7978845608 * (v + 0.044715 * v * v * v)))));
         error = std::max(error, std::fabs(value(e[i]) - v / 2 * (1 + std::erf(v / std::sqrt(2.)))));
     }
     close("gelu", error, 2e-3); /* half an ulp of fp16 at 4 to 8 */
@@ -123,22 +134,28 @@ void pointwise() {
     error = 0;
     for (size_t r = 0; r < rows; r++)
         for (size_t i = 0; i < 32; i++) {
-            const double angle = (double)r * std::pow(10000., -(double)i / 32), s = std::sin(angle), c = std::cos(angle);
-            const double u = value(before[(r * 32 + i) * 2]), v = value(before[(r * 32 + i) * 2 + 1]);
+            const double angle = (double)r * std::pow(10000., -(double)i / 32), s = std::sin(angle),
+                         c = std::cos(angle);
+            const double u = value(before[(r * 32 + i) * 2]),
+                         v = value(before[(r * 32 + i) * 2 + 1]);
             error = std::max(error, std::fabs(value(after[(r * 32 + i) * 2]) - (u * c - v * s)));
-            error = std::max(error, std::fabs(value(after[(r * 32 + i) * 2 + 1]) - (u * s + v * c)));
+            error = std::max(error,
+                             std::fabs(value(after[(r * 32 + i) * 2 + 1]) - (u * s + v * c)));
         }
     close("rotary", error, 1e-3); /* an ulp of fp16 at 1 to 2 */
 
     int m = 300;
     const auto a = halves(600, 2), b = halves(600, 2), c = halves(600, 2);
     Device<Half> da(a), db(b), dc(c), dd(600);
-    launch("half_fma", {3, 1, 1}, {128, 1, 1}, 0, {&da.address, &db.address, &dc.address, &dd.address, &m});
+    launch("half_fma", {3, 1, 1}, {128, 1, 1}, 0,
+           {&da.address, &db.address, &dc.address, &dd.address, &m});
     const auto d = dd.get();
     error = 0;
     for (size_t i = 0; i < 600; i++) {
         const double f = value(half((float)(value(a[i]) * value(b[i]) + value(c[i]))));
-        error = std::max(error, std::fabs(value(d[i]) - std::max(f, value(half((float)(value(a[i]) * value(c[i])))))));
+        error = std::max(
+            error,
+            std::fabs(value(d[i]) - std::max(f, value(half((float)(value(a[i]) * value(c[i])))))));
     }
     close("half_fma", error, 0);
 }
@@ -176,12 +193,14 @@ void product(int m, int n, int k) {
     for (int i = 0; i < m; i++)
         for (int j = 0; j < n; j++) {
             double s = 0;
-            for (int x = 0; x < k; x++) s += value(a[(size_t)(i * k + x)]) * value(b[(size_t)(x * n + j)]);
+            for (int x = 0; x < k; x++)
+                s += value(a[(size_t)(i * k + x)]) * value(b[(size_t)(x * n + j)]);
             error = std::max(error, std::fabs(value(c[(size_t)(i * n + j)]) - s));
         }
     close("product", error, 1e-2); /* half an ulp of fp16 at 8 to 16, and fp32 sums */
     const u64 tiles = (u64)((m + 63) / 64 * ((n + 63) / 64) * ((k + 31) / 32));
-    check(sg_last_stats()->mma == tiles * 64, "product: mma count"); /* 4 warps, 2 steps, 2 x 4 tiles */
+    check(sg_last_stats()->mma == tiles * 64,
+          "product: mma count"); /* 4 warps, 2 steps, 2 x 4 tiles */
 }
 
 void attention(int heads, int length) {
@@ -190,7 +209,8 @@ void attention(int heads, int length) {
     const auto q = halves(n, 1.5f), k = halves(n, 1.5f), v = halves(n, 1.5f);
     Device<Half> dq(q), dk(k), dv(v), d_o(n);
     Device<float> dl((size_t)heads * T);
-    launch("attention", {(unsigned)(length + 63) / 64, (unsigned)heads, 1}, {128, 1, 1}, 5 * 64 * 72 * 2,
+    launch("attention", {(unsigned)(length + 63) / 64, (unsigned)heads, 1}, {128, 1, 1},
+           5 * 64 * 72 * 2,
            {&dq.address, &dk.address, &dv.address, &d_o.address, &dl.address, &length, &scale});
     const auto o = d_o.get();
     const auto l = dl.get();
@@ -201,7 +221,8 @@ void attention(int heads, int length) {
             double sum = 0;
             for (size_t j = 0; j <= i; j++) {
                 double s = 0;
-                for (size_t x = 0; x < D; x++) s += value(q[(h * T + i) * D + x]) * value(k[(h * T + j) * D + x]);
+                for (size_t x = 0; x < D; x++)
+                    s += value(q[(h * T + i) * D + x]) * value(k[(h * T + j) * D + x]);
                 sum += p[j] = std::exp(s * scale);
             }
             lse_error = std::max(lse_error, std::fabs(l[h * T + i] - std::log(sum)));
@@ -211,11 +232,13 @@ void attention(int heads, int length) {
                 error = std::max(error, std::fabs(value(o[(h * T + i) * D + x]) - s));
             }
         }
-    close("attention", error, 2e-3);               /* weights and output are rounded to fp16 */
+    close("attention", error, 2e-3);                  /* weights and output are rounded to fp16 */
     close("attention: log-sum-exp", lse_error, 1e-5); /* fp32 sums of exact products */
     const u64 blocks = (T + 63) / 64;
-    check(sg_last_stats()->mma == (u64)heads * blocks * (blocks + 1) / 2 * 4 * 64, "attention: only causal tiles");
-    check(sg_last_stats()->shared_wavefronts == sg_last_stats()->shared_ideal, "attention: no bank conflicts");
+    check(sg_last_stats()->mma == (u64)heads * blocks * (blocks + 1) / 2 * 4 * 64,
+          "attention: only causal tiles");
+    check(sg_last_stats()->shared_wavefronts == sg_last_stats()->shared_ideal,
+          "attention: no bank conflicts");
 }
 
 } // namespace

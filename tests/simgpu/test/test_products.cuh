@@ -21,18 +21,23 @@ template <class T> struct Matrix {
     std::vector<T> host;
     T *device;
     cublasLtMatrixLayout_t layout;
-    Matrix(int r, int c, int n = 1) : rows(r), columns(c), leading(r + 3), batch(n), host((size_t)leading * c * n, T(-77.f)) {
+    Matrix(int r, int c, int n = 1)
+        : rows(r), columns(c), leading(r + 3), batch(n), host((size_t)leading * c * n, T(-77.f)) {
         const int64_t stride = (int64_t)leading * c;
         CALL(cudaMalloc(&device, host.size() * sizeof(T)));
         CALL(cublasLtMatrixLayoutCreate(&layout, type_of<T>(), r, c, leading));
-        CALL(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch));
-        CALL(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride));
+        CALL(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch,
+                                              sizeof batch));
+        CALL(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                              &stride, sizeof stride));
     }
     ~Matrix() {
         CALL(cublasLtMatrixLayoutDestroy(layout));
         CALL(cudaFree(device));
     }
-    T &at(int i, int j, int z = 0) { return host[(size_t)(i + (int64_t)leading * (j + (int64_t)columns * z))]; }
+    T &at(int i, int j, int z = 0) {
+        return host[(size_t)(i + (int64_t)leading * (j + (int64_t)columns * z))];
+    }
     void fill() {
         static unsigned state = 1;
         for (int z = 0; z < batch; z++)
@@ -43,7 +48,9 @@ template <class T> struct Matrix {
                 }
         CALL(cudaMemcpy(device, host.data(), host.size() * sizeof(T), cudaMemcpyHostToDevice));
     }
-    void fetch() { CALL(cudaMemcpy(host.data(), device, host.size() * sizeof(T), cudaMemcpyDeviceToHost)); }
+    void fetch() {
+        CALL(cudaMemcpy(host.data(), device, host.size() * sizeof(T), cudaMemcpyDeviceToHost));
+    }
 };
 
 struct Setting {
@@ -53,7 +60,8 @@ struct Setting {
     int batch;
 };
 
-template <class In, class Out> void product(const Setting &s, int m, int n, int k, double tolerance) {
+template <class In, class Out>
+void product(const Setting &s, int m, int n, int k, double tolerance) {
     cublasLtHandle_t handle;
     cublasLtMatmulDesc_t desc;
     cublasLtMatmulPreference_t preference;
@@ -71,16 +79,20 @@ template <class In, class Out> void product(const Setting &s, int m, int n, int 
     CALL(cudaMalloc(&workspace, workspace_bytes));
     CALL(cublasLtCreate(&handle));
     CALL(cublasLtMatmulDescCreate(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    const cublasOperation_t ta = s.ta ? CUBLAS_OP_T : CUBLAS_OP_N, tb = s.tb ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const cublasOperation_t ta = s.ta ? CUBLAS_OP_T : CUBLAS_OP_N,
+                            tb = s.tb ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasLtEpilogue_t epilogue = s.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
     CALL(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta));
     CALL(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb));
-    CALL(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
-    CALL(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias.device, sizeof bias.device));
+    CALL(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+                                        sizeof epilogue));
+    CALL(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias.device,
+                                        sizeof bias.device));
     CALL(cublasLtMatmulPreferenceCreate(&preference));
-    CALL(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_bytes,
-                                              sizeof workspace_bytes));
-    CALL(cublasLtMatmulAlgoGetHeuristic(handle, desc, a.layout, b.layout, c.layout, c.layout, preference, 1, &plan, &plans));
+    CALL(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                              &workspace_bytes, sizeof workspace_bytes));
+    CALL(cublasLtMatmulAlgoGetHeuristic(handle, desc, a.layout, b.layout, c.layout, c.layout,
+                                        preference, 1, &plan, &plans));
     CHECK(plans == 1 && plan.workspaceSize > 0 && plan.workspaceSize <= workspace_bytes);
     std::vector<double> want((size_t)m * n * s.batch);
     for (int z = 0; z < s.batch; z++)
@@ -88,12 +100,14 @@ template <class In, class Out> void product(const Setting &s, int m, int n, int 
             for (int i = 0; i < m; i++) {
                 double sum = 0;
                 for (int x = 0; x < k; x++)
-                    sum += (double)(float)(s.ta ? a.at(x, i, z) : a.at(i, x, z)) * (float)(s.tb ? b.at(j, x, z) : b.at(x, j, z));
-                want[(size_t)(i + m * (j + n * z))] =
-                    alpha * sum + s.beta * (float)c.at(i, j, z) + (s.bias ? (double)(float)bias.at(i, 0) : 0);
+                    sum += (double)(float)(s.ta ? a.at(x, i, z) : a.at(i, x, z)) *
+                           (float)(s.tb ? b.at(j, x, z) : b.at(x, j, z));
+                want[(size_t)(i + m * (j + n * z))] = alpha * sum + s.beta * (float)c.at(i, j, z) +
+                                                      (s.bias ? (double)(float)bias.at(i, 0) : 0);
             }
-    CALL(cublasLtMatmul(handle, desc, &alpha, a.device, a.layout, b.device, b.layout, &s.beta, c.device, c.layout,
-                        c.device, c.layout, &plan.algo, workspace, workspace_bytes, 0));
+    CALL(cublasLtMatmul(handle, desc, &alpha, a.device, a.layout, b.device, b.layout, &s.beta,
+                        c.device, c.layout, c.device, c.layout, &plan.algo, workspace,
+                        workspace_bytes, 0));
     c.fetch();
     double error = 0;
     for (int z = 0; z < s.batch; z++)
@@ -105,8 +119,9 @@ template <class In, class Out> void product(const Setting &s, int m, int n, int 
             }
     CHECK(error <= tolerance);
     CHECK(sg_report_count() == 0);
-    CHECK(cublasLtMatmul(handle, desc, &alpha, a.device, a.layout, b.device, b.layout, &s.beta, c.device, c.layout,
-                         c.device, c.layout, &plan.algo, workspace, 0, 0) == CUBLAS_STATUS_INVALID_VALUE);
+    CHECK(cublasLtMatmul(handle, desc, &alpha, a.device, a.layout, b.device, b.layout, &s.beta,
+                         c.device, c.layout, c.device, c.layout, &plan.algo, workspace, 0,
+                         0) == CUBLAS_STATUS_INVALID_VALUE);
     CHECK(take_report("of workspace"));
     CALL(cublasLtMatmulPreferenceDestroy(preference));
     CALL(cublasLtMatmulDescDestroy(desc));
@@ -126,22 +141,27 @@ void wrong_products() {
         a.fill();
         b.fill();
         narrow.fill();
-        const auto run = [&](const float *data, cublasLtMatrixLayout_t la, const float *right, cublasLtMatrixLayout_t lb) {
-            return cublasLtMatmul(handle, desc, &one, data, la, right, lb, &zero, c.device, c.layout, c.device, c.layout,
-                                  nullptr, nullptr, 0, 0);
+        const auto run = [&](const float *data, cublasLtMatrixLayout_t la, const float *right,
+                             cublasLtMatrixLayout_t lb) {
+            return cublasLtMatmul(handle, desc, &one, data, la, right, lb, &zero, c.device,
+                                  c.layout, c.device, c.layout, nullptr, nullptr, 0, 0);
         };
         CALL(run(a.device, a.layout, b.device, b.layout));
         CHECK(sg_report_count() == 0);
-        CHECK(run(a.device, a.layout, narrow.device, narrow.layout) != 0 && take_report("the shapes do not fit"));
-        CHECK(run(a.host.data(), a.layout, b.device, b.layout) != 0 && take_report("not in device memory"));
+        CHECK(run(a.device, a.layout, narrow.device, narrow.layout) != 0 &&
+              take_report("the shapes do not fit"));
+        CHECK(run(a.host.data(), a.layout, b.device, b.layout) != 0 &&
+              take_report("not in device memory"));
         run(a.device + 8, a.layout, b.device, b.layout);
         CHECK(take_report("out of bounds"));
         run(unset.device, unset.layout, b.device, b.layout);
         CHECK(take_report("uninitialised read: matrix product reads"));
         const cublasLtEpilogue_t gelu = CUBLASLT_EPILOGUE_GELU;
-        CALL(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &gelu, sizeof gelu));
+        CALL(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &gelu,
+                                            sizeof gelu));
         CHECK(run(a.device, a.layout, b.device, b.layout) == CUBLAS_STATUS_NOT_SUPPORTED);
-        CHECK(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &gelu, 1) == CUBLAS_STATUS_INVALID_VALUE);
+        CHECK(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &gelu, 1) ==
+              CUBLAS_STATUS_INVALID_VALUE);
     }
     CALL(cublasLtMatmulDescDestroy(desc));
     CALL(cublasLtDestroy(handle));
@@ -154,7 +174,8 @@ void products() {
                 /* fp32 sums of 19 products below 4; inputs are multiples of 1/64 */
                 product<float, float>({ta, tb, beta, ta == tb, 1}, 17, 9, 19, 1e-5);
                 product<__half, float>({ta, tb, beta, ta != tb, 2}, 16, 33, 19, 1e-5);
-                product<__half, __half>({ta, tb, beta, true, 1}, 5, 7, 19, 0.0625); /* an ulp of fp16 at 32 to 64 */
+                product<__half, __half>({ta, tb, beta, true, 1}, 5, 7, 19,
+                                        0.0625); /* an ulp of fp16 at 32 to 64 */
                 product<__nv_bfloat16, float>({ta, tb, beta, false, 1}, 1, 1, 3, 1e-5);
             }
     wrong_products();

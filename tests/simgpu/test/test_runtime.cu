@@ -96,7 +96,8 @@ void waits_between_streams() {
         CALL(cudaEventSynchronize(end));
         if (waits) {
             CHECK(m.pinned[0] == 3 && sg_report_count() == 0);
-            CHECK(cudaEventQuery(ready) == cudaSuccess && cudaStreamQuery(m.a) == cudaErrorNotReady);
+            CHECK(cudaEventQuery(ready) == cudaSuccess &&
+                  cudaStreamQuery(m.a) == cudaErrorNotReady);
             CALL(cudaEventElapsedTime(&ms, ready, end));
             CHECK(ms >= 0);
         } else CHECK(take_report("uninitialised read: copy to host"));
@@ -177,7 +178,8 @@ void attributes() {
     CALL(cudaGetDevice(&device));
     CHECK(device == 1);
     CALL(cudaSetDevice(0));
-    CHECK(cudaSetDevice(2) == cudaErrorInvalidDevice && cudaGetLastError() == cudaErrorInvalidDevice);
+    CHECK(cudaSetDevice(2) == cudaErrorInvalidDevice &&
+          cudaGetLastError() == cudaErrorInvalidDevice);
     CHECK(cudaGetLastError() == cudaSuccess);
     CALL(cudaGetDeviceProperties(&p, 0));
     CALL(cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, 0));
@@ -202,10 +204,12 @@ void attributes() {
     CALL(cudaFuncSetAttribute(use_shared, cudaFuncAttributeMaxDynamicSharedMemorySize, 60000));
     use_shared<<<1, 64, 60000>>>(m.device);
     CHECK(cudaGetLastError() == cudaSuccess);
-    CHECK(cudaFuncSetAttribute(use_shared, cudaFuncAttributeMaxDynamicSharedMemorySize, 200000) == cudaErrorInvalidValue);
+    CHECK(cudaFuncSetAttribute(use_shared, cudaFuncAttributeMaxDynamicSharedMemorySize, 200000) ==
+          cudaErrorInvalidValue);
     cudaGetLastError();
     use_shared<<<1, 128, 512>>>(m.device);
-    CHECK(cudaGetLastError() == cudaErrorInvalidConfiguration && take_report("__launch_bounds__ says 64"));
+    CHECK(cudaGetLastError() == cudaErrorInvalidConfiguration &&
+          take_report("__launch_bounds__ says 64"));
     CALL(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, use_shared, 64, 60000));
     CHECK(blocks == 2); /* by shared memory */
     CALL(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, use_shared, 64, 256));
@@ -217,16 +221,19 @@ void attributes() {
 void wrong_copies() {
     Buffers m;
     int host[N] = {};
-    CHECK(cudaMemcpy(m.device, host, BYTES, cudaMemcpyDeviceToHost) == cudaErrorInvalidMemcpyDirection);
+    CHECK(cudaMemcpy(m.device, host, BYTES, cudaMemcpyDeviceToHost) ==
+          cudaErrorInvalidMemcpyDirection);
     CHECK(take_report("the kind does not fit the pointers"));
     CHECK(cudaMemcpy(m.device + 1, host, BYTES, cudaMemcpyHostToDevice) == cudaErrorInvalidValue);
     CHECK(take_report("out of bounds"));
-    CHECK(cudaMemsetAsync(m.device, 0, BYTES + 4, m.a) == cudaErrorInvalidValue && take_report("out of bounds"));
+    CHECK(cudaMemsetAsync(m.device, 0, BYTES + 4, m.a) == cudaErrorInvalidValue &&
+          take_report("out of bounds"));
     CALL(cudaMemset(m.device, 1, BYTES));
     CALL(cudaMemcpy2D(host, 16, m.device, 8, 8, 4, cudaMemcpyDeviceToHost));
     CHECK(host[0] == 0x01010101 && host[2] == 0 && host[4] == 0x01010101);
     on((cudaStream_t)host, m.device, 1);
-    CHECK(cudaGetLastError() == cudaErrorInvalidResourceHandle && take_report("a stream that does not exist"));
+    CHECK(cudaGetLastError() == cudaErrorInvalidResourceHandle &&
+          take_report("a stream that does not exist"));
     CHECK(cudaFreeHost(host) == cudaErrorInvalidValue && take_report("cudaFreeHost"));
     cudaGetLastError();
 }
