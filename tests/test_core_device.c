@@ -12,7 +12,7 @@
 
 static void devices_open_by_name(void **state) {
     (void)state;
-    static const char *const names[] = {"cpu", "auto"};
+    static const char *const names[] = {"cpu", "auto"}; /* no GPU: main() hides the backend */
     mn_device *dev = NULL;
     for (int i = 0; i < 2; i++) {
         MN_ASSERT_OK(mn_device_open(&dev, names[i], 3));
@@ -30,6 +30,33 @@ static void devices_open_by_name(void **state) {
     dev = (mn_device *)1;
     MN_ASSERT_FAILS(mn_device_open(&dev, "tpu", 1), MN_ERR_USAGE, "device 'tpu' is unknown");
     assert_null(dev);
+}
+
+static void cuda_says_why_it_cannot_be_used(void **state) {
+    (void)state;
+    static const char *const malformed[] = {"cuda:",      "cuda:a", "cuda:-1",
+                                            "cuda:12345", "cudas",  "Cpu"};
+    mn_device *dev = (mn_device *)1;
+    mn_cuda_state found;
+    char text[64];
+    for (size_t i = 0; i < sizeof malformed / sizeof *malformed; i++) {
+        MN_ASSERT_FAILS(mn_device_check(malformed[i]), MN_ERR_USAGE, "is unknown; there are: auto");
+        MN_ASSERT_FAILS(mn_device_open(&dev, malformed[i], 1), MN_ERR_USAGE, malformed[i]);
+    }
+    MN_ASSERT_OK(mn_device_check("cuda"));
+    MN_ASSERT_OK(mn_device_check("cuda:15")); /* nothing is opened */
+    MN_ASSERT_FAILS(mn_device_open(&dev, "cuda", 1), MN_ERR_UNSUPPORTED,
+                    "no CUDA device: /no/such.so");
+    assert_null(dev);
+    MN_ASSERT_FAILS(mn_cuda_device_text(text, sizeof text, 0), MN_ERR_UNSUPPORTED, "/no/such.so");
+    assert_false(mn_cuda_probe(&found));
+    assert_int_equal(found.devices, 0);
+    assert_string_equal(found.plugin, "/no/such.so");
+    assert_non_null(strstr(found.why, "/no/such.so: cannot open"));
+    setenv("MNEME_CUDA_PLUGIN", "libm.so.6", 1); /* a library, but no backend */
+    assert_false(mn_cuda_probe(&found));
+    assert_non_null(strstr(found.why, "mn_plugin_open"));
+    setenv("MNEME_CUDA_PLUGIN", "/no/such.so", 1);
 }
 
 /* MNEME_CPU_ISA lowers the choice of kernels, never raises it. */
@@ -198,8 +225,10 @@ static void sizes_do_not_wrap_around(void **state) {
 }
 
 int main(void) {
+    setenv("MNEME_CUDA_PLUGIN", "/no/such.so", 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(devices_open_by_name),
+        cmocka_unit_test(cuda_says_why_it_cannot_be_used),
         cmocka_unit_test(the_instruction_set_can_be_lowered),
         cmocka_unit_test(device_memory_is_zeroed_and_aligned),
         cmocka_unit_test(arenas_are_measured_then_allocated_once),

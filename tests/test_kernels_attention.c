@@ -126,8 +126,8 @@ static void attention_on(mn_device *dev, float *out, float *lse, const float *q,
     const mn_tensor tq = tensor_3d((void *)(uintptr_t)q, b->queries, s->e.heads, s->e.dim);
     mn_tensor to = tensor_3d(out, b->queries, s->e.heads, s->e.dim);
     mn_tensor tl = mn_tensor_2d(lse, MN_F32, b->queries, s->e.heads);
-    MN_ASSERT_OK(mn_attention_fwd(dev, &to, lse ? &tl : NULL, &tq, kv, b->seqs, SEQS, (float)scale,
-                                  compute));
+    MN_ASSERT_OK(mn_attention_fwd(dev, &to, lse ? &tl : NULL, &tq, kv,
+                                  &(mn_attn_seqs){b->seqs, b->seqs, SEQS}, (float)scale, compute));
 }
 
 /* Cache rows that no token was stored to hold NaN: nobody may see them. In bf16 the inputs are whole
@@ -268,11 +268,11 @@ static void maxima_that_move(void **state) {
             guards mine = {0};
             const mn_kv_layer kv = cache_open(&mine, all->dev[d], &s);
             const mn_attn_seq seq = {.q_len = 1, .own_len = KEYS};
+            const mn_attn_seqs seqs = {&seq, &seq, 1};
             const mn_tensor tq = tensor_3d(q, 1, 1, DIM);
             mn_tensor to = tensor_3d(out, 1, 1, DIM);
             MN_ASSERT_OK(store_run(all->dev[d], &s, rotated, kv));
-            MN_ASSERT_OK(
-                mn_attention_fwd(all->dev[d], &to, NULL, &tq, kv, &seq, 1, 1, MN_COMPUTE_F32));
+            MN_ASSERT_OK(mn_attention_fwd(all->dev[d], &to, NULL, &tq, kv, &seqs, 1, MN_COMPUTE_F32));
             /* the next best row has weight e^-50 */
             assert_true(fabsf(out[0] - (float)(down ? 0 : KEYS - 1)) < 1e-4f && out[1] == 0);
             guard_free(&mine);

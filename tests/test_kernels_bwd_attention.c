@@ -160,7 +160,7 @@ static void attention_run(const devices *all, attention_test *t) {
         const mn_tensor q = tensor_3d((void *)(uintptr_t)t->q, queries, heads, dim);
         const mn_tensor lse = mn_tensor_2d((void *)(uintptr_t)t->lse, MN_F32, queries, heads);
         MN_ASSERT_OK(mn_attention_bwd(dev, &dq, &dk, &dv, &delta, &dout, &out, &q, kv, &lse,
-                                      t->b.seqs, SEQS, t->scale));
+                                      &(mn_attn_seqs){t->b.seqs, t->b.seqs, SEQS}, t->scale));
         judge_inner(&t->dq, dev, per);
         judge_inner(&t->dk, dev, e->kv_heads * dim);
         judge_inner(&t->dv, dev, e->kv_heads * dim);

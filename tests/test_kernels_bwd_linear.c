@@ -61,7 +61,9 @@ static void bwd_x_case(const devices *all, const int64_t *shape, mn_dtype dtype,
     output dx = output_open(&g, what, m * k, add, &state);
     double *ddy = doubles_of(dy, MN_F32, m * n), *dw = doubles_of(w, dtype, n * k);
     double *size = doubles(m * k);
-    if (compute == MN_COMPUTE_BF16) {
+    if (all->dev[0]->narrow_products) {
+        for (int64_t i = 0; i < m * n; i++) ddy[i] = rounded_to(dtype, ddy[i]);
+    } else if (compute == MN_COMPUTE_BF16) {
         rounded(ddy, m * n);
         rounded(dw, n * k);
     }

@@ -6,8 +6,9 @@
 #include "oracle.h"
 #include "oracle_bwd.h"
 
-static const int64_t shapes[][2] = {{1, 1},    {1, 31}, {3, 33},  {7, 128}, {64, 129}, {5, 4096},
-                                    {129, 15}, {2, 16}, {17, 17}, {1, 47},  {33, 1},   {600, 40}};
+static const int64_t shapes[][2] = {{1, 1},    {1, 31},   {3, 33},  {7, 128}, {64, 129},
+                                    {5, 4096}, {129, 15}, {2, 16},  {17, 17}, {1, 47},
+                                    {33, 1},   {600, 40}, {2600, 8}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 static mn_tensor matrix(const float *x, int64_t rows, int64_t dim) {

@@ -8,8 +8,9 @@
 
 #include <float.h>
 
-static const int64_t shapes[][2] = {{1, 1},    {1, 31}, {3, 33},  {7, 128}, {64, 129}, {5, 4096},
-                                    {129, 15}, {2, 16}, {17, 17}, {1, 47},  {33, 1},   {3, 1023}};
+static const int64_t shapes[][2] = {{1, 1},    {1, 31},   {3, 33},  {7, 128}, {64, 129},
+                                    {5, 4096}, {129, 15}, {2, 16},  {17, 17}, {1, 47},
+                                    {33, 1},   {3, 1023}, {400, 20}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 /* `m` row numbers below `rows`; the first and the last row are among them. */

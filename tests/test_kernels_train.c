@@ -130,7 +130,7 @@ typedef struct attention_args {
 
 static mn_status attention(mn_device *dev, attention_args *a) {
     return mn_attention_bwd(dev, &a->dq, &a->dk, &a->dv, &a->delta, &a->q, &a->q, &a->q, a->kv,
-                            &a->lse, &a->seq, 1, 1);
+                            &a->lse, &(mn_attn_seqs){&a->seq, &a->seq, 1}, 1);
 }
 
 static void attention_gradient_refuses(void **state) {
@@ -186,13 +186,13 @@ static void forward_attention_checks_lse(void **state) {
     static float cache[2][16 * 16], result[3 * 2 * 4], sums[3 * 2];
     const mn_kv_layer kv = {.k = cache[0], .v = cache[1], .rows = 16, .kv_heads = 1, .head_dim = 4};
     const mn_attn_seq seq = {.q_len = 3, .own_len = 3};
+    const mn_attn_seqs seqs = {&seq, &seq, 1};
     const mn_tensor q = f32_3d(3, 2, 4);
     mn_tensor out = q, lse = mn_tensor_2d(sums, MN_F32, 3, 2);
     out.data = result;
-    MN_ASSERT_OK(mn_attention_fwd(dev, &out, &lse, &q, kv, &seq, 1, 1, MN_COMPUTE_F32));
+    MN_ASSERT_OK(mn_attention_fwd(dev, &out, &lse, &q, kv, &seqs, 1, MN_COMPUTE_F32));
     lse.shape[1] = 3;
-    REFUSES(mn_attention_fwd(dev, &out, &lse, &q, kv, &seq, 1, 1, MN_COMPUTE_F32),
-            "attention: lse");
+    REFUSES(mn_attention_fwd(dev, &out, &lse, &q, kv, &seqs, 1, MN_COMPUTE_F32), "attention: lse");
 }
 
 static void rows_refuse(void **state) {

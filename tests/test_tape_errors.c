@@ -158,6 +158,8 @@ static void test_broken_backward(void **state) {
     MN_ASSERT_FAILS(mn_tape_step(b.tape, &batch.batch, NULL, 2e38f, &loss), MN_ERR_NUMERIC,
                     "gradient");
     assert_true(isfinite(loss) && loss > 0);
+    tape_bench_close(&b); /* its gradients are broken */
+    tape_bench_open(&b, "neox-parallel", 2, false, MN_COMPUTE_F32);
     /* Gradients add up: a broken one of the step before is still there. */
     ((float *)b.memory_grad->layers[0].gate.data)[0] = NAN;
     MN_ASSERT_FAILS(mn_tape_step(b.tape, &batch.batch, NULL, 1, &loss), MN_ERR_NUMERIC,
@@ -171,9 +173,39 @@ static void test_broken_backward(void **state) {
     tape_bench_close(&b);
 }
 
+/* Where gradients may overflow, they are no error; a broken loss still is. */
+static void test_overflow_is_told(void **state) {
+    tape_bench b;
+    tape_batch batch;
+    double loss, plain;
+    (void)state;
+    tape_bench_open(&b, "neox-parallel", 1, false, MN_COMPUTE_F32);
+    tape_batch_fill(&batch, b.stored->config.vocab, 1);
+    MN_ASSERT_OK(mn_tape_step(b.tape, &batch.batch, NULL, 1, &plain));
+    assert_false(mn_tape_overflow(b.tape));
+    mn_tape_close(&b.tape);
+    const mn_tape_options options = {
+        .max_tokens = TAPE_TOKENS, .max_seqs = TAPE_SEQS, .loss_rows = 16, .may_overflow = true};
+    MN_ASSERT_OK(mn_tape_open(&b.tape, b.stored, b.memory, b.memory_grad, NULL, &options));
+    MN_ASSERT_OK(mn_tape_step(b.tape, &batch.batch, NULL, INFINITY, &loss));
+    assert_true(mn_tape_overflow(b.tape) && loss == plain);
+    for (int64_t i = 0; i < b.memory->count * MN_MEMORY_PARAMS; i++) {
+        mn_memory_param row;
+        mn_memory_param_at(&row, b.memory_grad, i);
+        MN_ASSERT_OK(mn_zero(b.device, row.tensor));
+    }
+    MN_ASSERT_OK(mn_tape_step(b.tape, &batch.batch, NULL, 65536, &loss));
+    assert_true(!mn_tape_overflow(b.tape) && loss == plain);
+    ((float *)b.memory->layers[0].gate.data)[0] = NAN;
+    MN_ASSERT_FAILS(mn_tape_step(b.tape, &batch.batch, NULL, 1, &loss), MN_ERR_NUMERIC,
+                    "numbers of memory.1.gate are");
+    tape_bench_close(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused_options), cmocka_unit_test(test_refused_batches),
-        cmocka_unit_test(test_broken_forward), cmocka_unit_test(test_broken_backward)};
+        cmocka_unit_test(test_broken_forward), cmocka_unit_test(test_broken_backward),
+        cmocka_unit_test(test_overflow_is_told)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -209,7 +209,7 @@ static mn_status run(const mn_cli *cli, const void *options) {
     b->options = &o;
     b->compute = (mn_compute)o.compute;
     if (getloadavg(&b->load, 1) != 1) b->load = -1;
-    MN_GOTO(mn_device_open(&b->device, cli->common.device, (int)cli->common.threads));
+    MN_GOTO(mn_cli_device_open(&b->device, &cli->common));
     MN_CHECK_GOTO(b->device->host_memory, MN_ERR_UNSUPPORTED, "bench measures the CPU only, not %s",
                   b->device->name);
     MN_GOTO(open_model(b));

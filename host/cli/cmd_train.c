@@ -72,7 +72,7 @@ static mn_status run(const mn_cli *cli, const void *values) {
     mn_train_options options;
     mn_train_summary summary;
     MN_TRY(mn_train_library(&options, values));
-    MN_GOTO(mn_device_open(&device, cli->common.device, (int)cli->common.threads));
+    MN_GOTO(mn_cli_device_open(&device, &cli->common));
     MN_GOTO(mn_train(&summary, device, &options));
     mn_log(MN_LOG_INFO, "%s: %s", options.output_dir,
            summary.finished_before ? "was finished before" : "written");

@@ -25,14 +25,37 @@
 
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 
+static const char *const attentions[] = {"own", "cudnn", NULL};
+
 static const mn_option common_rows[] = {
     MN_OPT_STRING(mn_common_options, device, "NAME", "auto",
-                  "where to compute: cpu, or auto for the best one there is"),
+                  "where to compute: cpu, cuda (the first GPU), cuda:N, or auto: a GPU when "
+                  "there is one"),
+    MN_OPT_CHOICE(mn_common_options, attention, "own", attentions,
+                  "who computes attention on a GPU: mneme's own kernels, or cuDNN where it can "
+                  "(whole texts, no grouped heads)"),
     MN_OPT_I64(mn_common_options, threads, "0", 0, 1024, "threads to use; 0 takes all cores"),
     MN_OPT_CHOICE(mn_common_options, log_level, "info", log_levels,
                   "what to report on standard error"),
 };
 enum { COMMON_ROWS = sizeof common_rows / sizeof *common_rows };
+
+mn_status mn_cli_device_open(mn_device **out, const mn_common_options *common) {
+    mn_status st = MN_OK;
+    mn_device *device = NULL;
+    *out = NULL;
+    MN_TRY(mn_device_open(&device, common->device, (int)common->threads));
+    if (common->attention) {
+        MN_CHECK_GOTO(device->attention, MN_ERR_UNSUPPORTED, "%s has no --attention %s",
+                      device->name, attentions[common->attention]);
+        MN_GOTO(device->attention(device, true));
+    }
+    *out = device;
+    device = NULL;
+done:
+    mn_device_close(&device);
+    return st;
+}
 
 /* What prints some rows: for the eye or as Markdown. */
 typedef mn_status print_rows(mn_buf *out, const mn_option *rows, size_t count);

@@ -27,6 +27,7 @@
 
 typedef struct mn_common_options {
     const char *device; /* for mn_device_open, which also checks it */
+    int attention;      /* who computes it: 0 the backend, 1 cuDNN */
     int64_t threads;    /* 0: all cores, as mn_device_open and mn_fever_prepare have it */
     int log_level;
 } mn_common_options;
@@ -66,6 +67,10 @@ mn_status mn_command_main(const mn_command *command, void *options, int argc, ch
 /* Opens the standard descriptors that are closed, so that no other file gets their numbers; using
  * one still fails. For the start of main. */
 void mn_std_guard(void);
+/* The device that the options name, with the attention that they name. */
+struct mn_device;
+mn_status mn_cli_device_open(struct mn_device **out, const mn_common_options *common);
+
 mn_status mn_print(const mn_buf *text); /* fails when it cannot be written */
 mn_status mn_print_flush(void);         /* also reports what failed before */
 mn_status mn_version_text(mn_buf *out); /* "mneme X.Y.Z" and what it was built with */

@@ -21,6 +21,7 @@ static const struct {
     {"report", "tables and plots of run folders", mn_cmd_report},
     {"inspect", "what is in a model folder or a weight file", mn_cmd_inspect},
     {"bench", "speed of this machine on a model's work", mn_cmd_bench},
+    {"doctor", "what this machine offers to compute with", mn_cmd_doctor},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

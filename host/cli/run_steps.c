@@ -121,7 +121,7 @@ mn_status mn_run_steps(mn_run *run) {
     mn_device *device = NULL;
     if (!run->is_evaluated) MN_TRY(drop_report(run));
     MN_TRY(prepare(run));
-    MN_TRY(mn_device_open(&device, run->cli->common.device, (int)run->cli->common.threads));
+    MN_TRY(mn_cli_device_open(&device, &run->cli->common));
     MN_GOTO(train(run, device));
     MN_GOTO(mn_run_look(run));
     if (run->is_evaluated) {

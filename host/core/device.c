@@ -1,39 +1,46 @@
-/* device.c - the registry: which backends exist and which one a name means. */
+/* device.c - the registry: which device a name means. */
 #include "mneme/device.h"
 
-#include <stdio.h>
 #include <string.h>
 
-static const struct {
-    const char *name;
-    mn_status (*open)(mn_device **out, int threads);
-} backends[] = {
-    {"cpu", mn_cpu_open},
-};
+typedef enum kind { CPU, CUDA, AUTO } kind;
 
-static mn_status find(size_t *index, const char *spec) {
-    char list[128] = "auto";
-    for (*index = 0; *index < sizeof backends / sizeof *backends; ++*index) {
-        const char *name = backends[*index].name;
-        const size_t used = strlen(list);
-        if (strcmp(spec, name) == 0) return MN_OK;
-        snprintf(list + used, sizeof list - used, ", %s", name);
-    }
+/* "cpu", "auto", "cuda" and "cuda:N". */
+static mn_status parse(kind *out, int *index, const char *spec) {
+    enum { DIGITS = 4 };
     *index = 0;
+    *out = CPU;
+    if (strcmp(spec, "cpu") == 0) return MN_OK;
+    *out = AUTO;
     if (strcmp(spec, "auto") == 0) return MN_OK;
-    return mn_fail(MN_ERR_USAGE, "device '%s' is unknown; this build has: %s", spec, list);
+    *out = CUDA;
+    if (strcmp(spec, "cuda") == 0) return MN_OK;
+    if (strncmp(spec, "cuda:", 5) == 0) {
+        const char *number = spec + 5;
+        const size_t len = strlen(number);
+        if (len > 0 && len <= DIGITS && strspn(number, "0123456789") == len) {
+            for (; *number; number++) *index = *index * 10 + (*number - '0');
+            return MN_OK;
+        }
+    }
+    return mn_fail(MN_ERR_USAGE, "device '%s' is unknown; there are: auto, cpu, cuda, cuda:N",
+                   spec);
 }
 
 mn_status mn_device_check(const char *spec) {
-    size_t unused;
-    return find(&unused, spec);
+    kind which;
+    int index;
+    return parse(&which, &index, spec);
 }
 
 mn_status mn_device_open(mn_device **out, const char *spec, int threads) {
-    size_t index;
+    kind which;
+    int index;
+    mn_cuda_state found;
     *out = NULL;
-    MN_TRY(find(&index, spec));
-    return backends[index].open(out, threads);
+    MN_TRY(parse(&which, &index, spec));
+    if (which == AUTO) which = mn_cuda_probe(&found) ? CUDA : CPU;
+    return which == CUDA ? mn_cuda_open(out, index) : mn_cpu_open(out, threads);
 }
 
 void mn_device_close(mn_device **device) {

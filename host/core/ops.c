@@ -83,7 +83,7 @@ static mn_status want_span(const mn_kv_layer *kv, int64_t seq, int32_t begin, in
 }
 
 mn_status mn_attention_fwd(mn_device *dev, mn_tensor *out, mn_tensor *lse, const mn_tensor *q,
-                           mn_kv_layer kv, const mn_attn_seq *seqs, int64_t nseq, float scale,
+                           mn_kv_layer kv, const mn_attn_seqs *seqs, float scale,
                            mn_compute compute) {
     enum { MAX_HEAD = 512 };
     const int64_t tokens = q->shape[0], heads = q->shape[1];
@@ -93,8 +93,9 @@ mn_status mn_attention_fwd(mn_device *dev, mn_tensor *out, mn_tensor *lse, const
     MN_CHECK(kv.head_dim <= MAX_HEAD && heads % kv.kv_heads == 0, MN_ERR_USAGE,
              "attention: %lld heads of size %lld over %lld key-value heads", (long long)heads,
              (long long)kv.head_dim, (long long)kv.kv_heads);
-    for (int64_t i = 0; i < nseq; i++) {
-        const mn_attn_seq *s = &seqs[i];
+    MN_CHECK(scale > 0, MN_ERR_USAGE, "attention: scale %g is not positive", (double)scale);
+    for (int64_t i = 0; i < seqs->count; i++) {
+        const mn_attn_seq *s = &seqs->host[i];
         for (int j = 0; j < MN_SHARED_SPANS; j++)
             MN_TRY(want_span(&kv, i, s->shared_begin[j], s->shared_len[j]));
         MN_TRY(want_span(&kv, i, s->own_begin, s->own_len));
@@ -104,7 +105,7 @@ mn_status mn_attention_fwd(mn_device *dev, mn_tensor *out, mn_tensor *lse, const
                  (long long)i, s->q_begin, s->q_len, (long long)tokens, s->own_len);
     }
     return dev->k->attention_fwd(dev->stream, out->data, lse ? lse->data : NULL, q->data, kv, seqs,
-                                 nseq, heads, scale, compute);
+                                 heads, scale, compute);
 }
 
 mn_status mn_swiglu_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *gate, const mn_tensor *up) {

@@ -193,7 +193,7 @@ static mn_status want_sequence(const mn_attn_seq *s, int64_t index, int64_t toke
 mn_status mn_attention_bwd(mn_device *dev, mn_tensor *dq, mn_tensor *dk, mn_tensor *dv,
                            mn_tensor *delta, const mn_tensor *dout, const mn_tensor *out,
                            const mn_tensor *q, mn_kv_layer kv, const mn_tensor *lse,
-                           const mn_attn_seq *seqs, int64_t nseq, float scale) {
+                           const mn_attn_seqs *seqs, float scale) {
     enum { MAX_HEAD = 512 };
     const char *op = "attention_bwd";
     const int64_t tokens = q->shape[0], heads = q->shape[1];
@@ -208,9 +208,10 @@ mn_status mn_attention_bwd(mn_device *dev, mn_tensor *dq, mn_tensor *dk, mn_tens
     MN_CHECK(kv.head_dim <= MAX_HEAD && heads % kv.kv_heads == 0, MN_ERR_USAGE,
              "%s: %lld heads of size %lld over %lld key-value heads", op, (long long)heads,
              (long long)kv.head_dim, (long long)kv.kv_heads);
-    for (int64_t i = 0; i < nseq; i++) MN_TRY(want_sequence(&seqs[i], i, tokens, kv.rows));
+    for (int64_t i = 0; i < seqs->count; i++)
+        MN_TRY(want_sequence(&seqs->host[i], i, tokens, kv.rows));
     return dev->k->attention_bwd(dev->stream, dq->data, dk->data, dv->data, delta->data, dout->data,
-                                 out->data, q->data, kv, lse->data, seqs, nseq, heads, scale);
+                                 out->data, q->data, kv, lse->data, seqs, heads, scale);
 }
 
 /* ---- Rows --------------------------------------------------------------------------------------- */

@@ -294,8 +294,8 @@ static void attend(walk *w, const heads *h, const mn_attn_seq *seq, int64_t firs
 }
 
 mn_status MN_CPU(attention_fwd)(mn_stream *s, float *out, float *lse, const float *q,
-                                mn_kv_layer kv, const mn_attn_seq *seqs, int64_t nseq,
-                                int64_t nheads, float scale, mn_compute compute) {
+                                mn_kv_layer kv, const mn_attn_seqs *seqs, int64_t nheads,
+                                float scale, mn_compute compute) {
     const heads h = {.out = out,
                      .lse = lse,
                      .q = q,
@@ -307,11 +307,11 @@ mn_status MN_CPU(attention_fwd)(mn_stream *s, float *out, float *lse, const floa
     {
         walk w;
 #pragma omp for collapse(2) schedule(dynamic)
-        for (int64_t i = 0; i < nseq; i++)
+        for (int64_t i = 0; i < seqs->count; i++)
             for (int64_t head = 0; head < nheads; head++)
-                for (int64_t first = 0; first < seqs[i].q_len; first += GROUP) {
-                    const int64_t left = seqs[i].q_len - first;
-                    attend(&w, &h, &seqs[i], first, head, left < GROUP ? left : GROUP);
+                for (int64_t first = 0; first < seqs->host[i].q_len; first += GROUP) {
+                    const int64_t left = seqs->host[i].q_len - first;
+                    attend(&w, &h, &seqs->host[i], first, head, left < GROUP ? left : GROUP);
                 }
     }
     return MN_OK;

@@ -282,8 +282,8 @@ static void sequence_head(const tiles *t, const gradient *g, const mn_attn_seq *
 
 mn_status MN_CPU(attention_bwd)(mn_stream *s, float *dq, float *dk, float *dv, float *delta,
                                 const float *dout, const float *out, const float *q, mn_kv_layer kv,
-                                const float *lse, const mn_attn_seq *seqs, int64_t nseq,
-                                int64_t heads, float scale) {
+                                const float *lse, const mn_attn_seqs *seqs, int64_t heads,
+                                float scale) {
     _Static_assert(TILES_FLOATS * sizeof(float) <= MN_CPU_SCRATCH,
                    "a thread's tiles fit into its scratch");
     const gradient g = {.dq = dq,
@@ -299,10 +299,10 @@ mn_status MN_CPU(attention_bwd)(mn_stream *s, float *dq, float *dk, float *dv, f
                         .padded = mn_round16(kv.head_dim),
                         .scale = scale};
 #pragma omp parallel for num_threads(s->threads) collapse(2) schedule(dynamic)
-    for (int64_t n = 0; n < nseq; n++)
+    for (int64_t n = 0; n < seqs->count; n++)
         for (int64_t c = 0; c < kv.kv_heads; c++) {
             const tiles t = lay_out(mn_cpu_scratch(s, omp_get_thread_num()), g.padded);
-            sequence_head(&t, &g, &seqs[n], c);
+            sequence_head(&t, &g, &seqs->host[n], c);
         }
     return MN_OK;
 }

@@ -28,6 +28,24 @@ void mn_track_free(track *t) {
     *t = (track){0};
 }
 
+/* What kernels write and read for the logits of one pass. */
+static mn_status lay_out_results(feed *f, size_t rows) {
+    const size_t targets = (size_t)f->target_cap;
+    const struct {
+        void *place;
+        size_t bytes;
+    } arrays[] = {{&f->device.target_row, targets * sizeof *f->device.target_row},
+                  {&f->device.target_id, targets * sizeof *f->device.target_id},
+                  {&f->device.target_value, targets * sizeof *f->device.target_value},
+                  {&f->device.sampled, rows * sizeof *f->device.sampled},
+                  {&f->device.uniform, rows * sizeof *f->device.uniform},
+                  {&f->device.difference, rows * sizeof *f->device.difference},
+                  {&f->device.stats, rows * sizeof *f->device.stats}};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        MN_TRY(mn_arena_alloc(&f->results, arrays[i].place, arrays[i].bytes));
+    return MN_OK;
+}
+
 mn_status mn_feed_open(feed *f, mn_session *session, int64_t stride, float temperature,
                        uint64_t seed) {
     const mn_session_options *limits = mn_session_limits(session);
@@ -60,6 +78,10 @@ mn_status mn_feed_open(feed *f, mn_session *session, int64_t stride, float tempe
                  f->target_row && f->target_id && f->target_value && f->target_candidate &&
                  f->target_answers && f->sampled && f->uniform && f->difference && f->stats,
              MN_ERR_MEMORY, "no memory to feed batches of %zu tokens", tokens);
+    mn_arena_init(&f->results, "results", mn_session_model(session)->device);
+    MN_TRY(lay_out_results(f, rows));
+    MN_TRY(mn_arena_commit(&f->results));
+    MN_TRY(lay_out_results(f, rows));
     for (int64_t v = f->variants; v-- > 0;) {
         f->active[v] = true;
         if (!mn_session_variant(session, v)) f->base = v;
@@ -84,6 +106,7 @@ void mn_feed_close(feed *f) {
     free(f->uniform);
     free(f->difference);
     free(f->stats);
+    mn_arena_free(&f->results);
     *f = (feed){0};
 }
 
@@ -153,9 +176,11 @@ static mn_status read_best(feed *f, const chunk *c) {
             f->uniform[r] = (float)mn_rng_uniform(f->seed, t->stream, (uint64_t)index) *
                             0.99999994f;
         }
-        mn_tensor ids = mn_tensor_1d(f->sampled, MN_I32, c->rows);
-        const mn_tensor u = mn_tensor_1d(f->uniform, MN_F32, c->rows);
+        mn_tensor ids = mn_tensor_1d(f->device.sampled, MN_I32, c->rows);
+        const mn_tensor u = mn_tensor_1d(f->device.uniform, MN_F32, c->rows);
+        MN_TRY(dev->upload(dev, u.data, f->uniform, mn_tensor_bytes(&u)));
         MN_TRY(mn_sample(dev, &ids, &c->logits, &u, f->temperature));
+        MN_TRY(dev->download(dev, f->sampled, ids.data, mn_tensor_bytes(&ids)));
     }
     for (int64_t r = 0; r < c->rows; r++)
         c->wanted[r].of->best.data[c->wanted[r].slot + c->variant] = f->temperature > 0
@@ -167,11 +192,14 @@ static mn_status read_best(feed *f, const chunk *c) {
 /* Log-probabilities of `count` collected targets. */
 static mn_status flush_targets(feed *f, const chunk *c, int64_t count) {
     if (count == 0) return MN_OK;
-    mn_tensor value = mn_tensor_1d(f->target_value, MN_F32, count);
-    const mn_tensor row = mn_tensor_1d(f->target_row, MN_I32, count);
-    const mn_tensor id = mn_tensor_1d(f->target_id, MN_I32, count);
-    MN_TRY(mn_logprob_gather(mn_session_model(f->session)->device, &value, &c->logits, f->stats,
-                             &row, &id));
+    mn_device *dev = mn_session_model(f->session)->device;
+    mn_tensor value = mn_tensor_1d(f->device.target_value, MN_F32, count);
+    const mn_tensor row = mn_tensor_1d(f->device.target_row, MN_I32, count);
+    const mn_tensor id = mn_tensor_1d(f->device.target_id, MN_I32, count);
+    MN_TRY(dev->upload(dev, row.data, f->target_row, mn_tensor_bytes(&row)));
+    MN_TRY(dev->upload(dev, id.data, f->target_id, mn_tensor_bytes(&id)));
+    MN_TRY(mn_logprob_gather(dev, &value, &c->logits, f->device.stats, &row, &id));
+    MN_TRY(dev->download(dev, f->target_value, value.data, mn_tensor_bytes(&value)));
     for (int64_t i = 0; i < count; i++) {
         mn_completion *a = f->target_answers[i] + c->variant * f->stride;
         a->logprob[f->target_candidate[i]] += (double)f->target_value[i];
@@ -211,8 +239,10 @@ static void pass_targets(const feed_output *wanted, int64_t rows) {
 
 /* The largest difference of a logit, for the answer of each row. */
 static mn_status compare_logits(feed *f, const chunk *c, const mn_tensor *base) {
-    mn_tensor difference = mn_tensor_1d(f->difference, MN_F32, c->rows);
-    MN_TRY(mn_row_difference(mn_session_model(f->session)->device, &difference, &c->logits, base));
+    mn_device *dev = mn_session_model(f->session)->device;
+    mn_tensor difference = mn_tensor_1d(f->device.difference, MN_F32, c->rows);
+    MN_TRY(mn_row_difference(dev, &difference, &c->logits, base));
+    MN_TRY(dev->download(dev, f->difference, difference.data, mn_tensor_bytes(&difference)));
     for (int64_t r = 0; r < c->rows; r++) {
         mn_completion *a = c->wanted[r].of->answers + c->variant * f->stride;
         a->compared = true;
@@ -222,8 +252,10 @@ static mn_status compare_logits(feed *f, const chunk *c, const mn_tensor *base) 
 }
 
 static mn_status read_variant(feed *f, chunk *c, int64_t first, const mn_tensor *base) {
+    mn_device *dev = mn_session_model(f->session)->device;
     MN_TRY(mn_session_variant_logits(f->session, c->variant, first, c->rows, &c->logits));
-    MN_TRY(mn_row_stats(mn_session_model(f->session)->device, f->stats, &c->logits));
+    MN_TRY(mn_row_stats(dev, f->device.stats, &c->logits));
+    MN_TRY(dev->download(dev, f->stats, f->device.stats, (size_t)c->rows * sizeof *f->stats));
     MN_TRY(read_best(f, c));
     MN_TRY(read_targets(f, c));
     return base ? compare_logits(f, c, base) : MN_OK;

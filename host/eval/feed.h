@@ -48,6 +48,12 @@ typedef struct feed {
     mn_completion **target_answers;
     float *target_value, *uniform, *difference; /* [target_cap], [max_logits], ... */
     mn_row_stat *stats;                         /* [max_logits] */
+    mn_arena results;                           /* on the device: the same arrays */
+    struct feed_device {
+        int32_t *target_row, *target_id, *sampled;
+        float *target_value, *uniform, *difference;
+        mn_row_stat *stats;
+    } device;
     int64_t target_cap;
     float temperature;
     uint64_t seed;

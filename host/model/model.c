@@ -160,7 +160,9 @@ done:
 }
 
 /* Uniform numbers of the wanted variance serve as well as normal ones and are quick to draw. */
-static void fill_random(mn_tensor *t, bool norm_weight, uint64_t seed, uint64_t stream) {
+static void fill_random(mn_tensor *t, const mn_draw *draw) {
+    const uint64_t seed = draw->seed, stream = draw->stream;
+    const bool norm_weight = draw->norm_weight;
     const int64_t n = mn_tensor_count(t), draws = (n + 3) / 4;
     const float width = 0.02f * 3.4641016f; /* sqrt(12): deviation 0.02 */
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
@@ -179,6 +181,21 @@ static void fill_random(mn_tensor *t, bool norm_weight, uint64_t seed, uint64_t 
     }
 }
 
+mn_status mn_model_fill(mn_device *device, mn_tensor *to, mn_draw_fill *fill, const mn_draw *draw) {
+    mn_tensor host = *to;
+    if (device->host_memory) {
+        fill(&host, draw);
+        return MN_OK;
+    }
+    host.data = calloc(1, mn_tensor_bytes(to));
+    MN_CHECK(host.data, MN_ERR_MEMORY, "no memory to draw %zu bytes of weights",
+             mn_tensor_bytes(to));
+    fill(&host, draw);
+    const mn_status st = device->upload(device, to->data, host.data, mn_tensor_bytes(to));
+    free(host.data);
+    return st;
+}
+
 static mn_status place_random(mn_model *m, mn_dtype dtype, uint64_t seed, bool fill) {
     for (int64_t i = 0; i < mn_binding_count(&m->config); i++) {
         mn_binding_row row;
@@ -187,8 +204,11 @@ static mn_status place_random(mn_model *m, mn_dtype dtype, uint64_t seed, bool f
         *t = row.ndim == 1 ? mn_tensor_1d(NULL, MN_F32, row.shape[0])
                            : mn_tensor_2d(NULL, dtype, row.shape[0], row.shape[1]);
         MN_TRY(mn_arena_alloc(&m->weights, &t->data, mn_tensor_bytes(t)));
-        if (fill)
-            fill_random(t, row.ndim == 1 && strstr(row.name, "norm.weight"), seed, (uint64_t)i);
+        if (!fill) continue;
+        const mn_draw draw = {.seed = seed,
+                              .stream = (uint64_t)i,
+                              .norm_weight = row.ndim == 1 && strstr(row.name, "norm.weight")};
+        MN_TRY(mn_model_fill(m->device, t, fill_random, &draw));
     }
     return MN_OK;
 }
@@ -198,8 +218,6 @@ mn_status mn_model_random(mn_model **out, const mn_model_config *config, const c
     mn_model *m = NULL;
     mn_status st = MN_OK;
     *out = NULL;
-    MN_CHECK(device->host_memory, MN_ERR_UNSUPPORTED,
-             "random weights are drawn on the host; %s has memory of its own", device->name);
     MN_GOTO(mn_model_new(&m, config, name, device));
     for (int pass = 0; pass < 2; pass++) {
         if (pass) MN_GOTO(mn_arena_commit(&m->weights));
@@ -237,17 +255,28 @@ static mn_status check_tensor(const mn_tensor *t, const char *name, const char *
     return MN_OK;
 }
 
+/* A weight that is no file's and lies on a device is fetched. */
+static mn_status check_weight(const mn_model *m, const mn_binding_row *row) {
+    mn_tensor host = *row->weight;
+    const size_t bytes = mn_tensor_bytes(&host);
+    if (m->device->host_memory) return check_tensor(&host, row->name, m->path);
+    host.data = malloc(bytes);
+    MN_CHECK(host.data, MN_ERR_MEMORY, "no memory for tensor %s", row->name);
+    mn_status st = m->device->download(m->device, host.data, row->weight->data, bytes);
+    if (st == MN_OK) st = check_tensor(&host, row->name, m->path);
+    free(host.data);
+    return st;
+}
+
 mn_status mn_model_check_finite(mn_model *m) {
     const bool stored = m->checkpoint != NULL;
-    if (!stored && !m->device->host_memory) return MN_OK;
     for (int64_t i = 0; i < mn_binding_count(&m->config); i++) {
         mn_binding_row row;
         const mn_stored *s = NULL;
         mn_binding_at(&row, &m->config, m, i);
         if (stored) MN_TRY(find(&s, m->checkpoint, m->path, &row));
         else if (row.weight->layout != MN_LAYOUT_ROWS) continue; /* packed random weights */
-        MN_TRY(stored ? check_tensor(&s->view, row.name, s->file)
-                      : check_tensor(row.weight, row.name, m->path));
+        MN_TRY(stored ? check_tensor(&s->view, row.name, s->file) : check_weight(m, &row));
     }
     return MN_OK;
 }

@@ -24,6 +24,15 @@ static inline float mn_element(const mn_tensor *t, int64_t i) {
 mn_status mn_model_new(mn_model **out, const mn_model_config *config, const char *path,
                        mn_device *device);
 
+/* Drawing a weight: of a random stream; weights of norms are about 1. */
+typedef struct mn_draw {
+    uint64_t seed, stream;
+    bool norm_weight;
+} mn_draw;
+typedef void mn_draw_fill(mn_tensor *host, const mn_draw *draw); /* finds zeros */
+/* Fills a tensor in place, or on the host and uploads it. */
+mn_status mn_model_fill(mn_device *device, mn_tensor *to, mn_draw_fill *fill, const mn_draw *draw);
+
 /* The rotary tables: first call measures, with `fill` after the arena's commit it writes them. */
 mn_status mn_model_place_rotary(mn_model *model, bool fill);
 

@@ -87,24 +87,30 @@ static void fill_normal(float *to, int64_t n, double deviation, uint64_t seed, u
     }
 }
 
+/* Matrices normal, weights of norms 1, biases 0. */
+static void fill_initial(mn_tensor *t, const mn_draw *draw) {
+    const double deviation = 0.02; /* initializer_range of GPTNeoXConfig and LlamaConfig */
+    const int64_t n = mn_tensor_count(t);
+    float *values = t->data;
+    if (t->ndim == 2) fill_normal(values, n, deviation, draw->seed, draw->stream);
+    else
+        for (int64_t e = 0; e < n; e++) values[e] = draw->norm_weight ? 1 : 0;
+}
+
 mn_status mn_model_init(mn_model **out, const mn_model_config *config, const char *name,
                         uint64_t seed, mn_device *device) {
-    const double deviation = 0.02; /* initializer_range of GPTNeoXConfig and LlamaConfig */
     const uint64_t streams = UINT64_C(0x696e6974) << 32; /* "init": far from those of the data */
     mn_model *m = NULL;
     mn_status st = MN_OK;
     *out = NULL;
-    MN_CHECK(device->host_memory, MN_ERR_UNSUPPORTED,
-             "initial weights are drawn on the host; %s has memory of its own", device->name);
     MN_GOTO(make_zeros(&m, config, name, device, true));
     for (int64_t i = 0; i < mn_binding_count(config); i++) {
         mn_binding_row row;
         mn_binding_at(&row, config, m, i);
-        float *values = row.weight->data;
-        const int64_t n = mn_tensor_count(row.weight);
-        if (row.ndim == 2) fill_normal(values, n, deviation, seed, streams + (uint64_t)i);
-        else if (strstr(row.name, "norm.weight"))
-            for (int64_t e = 0; e < n; e++) values[e] = 1;
+        const mn_draw draw = {.seed = seed,
+                              .stream = streams + (uint64_t)i,
+                              .norm_weight = strstr(row.name, "norm.weight") != NULL};
+        MN_GOTO(mn_model_fill(device, row.weight, fill_initial, &draw));
     }
     *out = m;
     m = NULL;

@@ -57,7 +57,9 @@ static mn_status lay_out_step(mn_session *s) {
         *ints[i] = mn_tensor_1d(NULL, MN_I32, t);
         MN_TRY(mn_arena_alloc(&s->step, &ints[i]->data, mn_tensor_bytes(ints[i])));
     }
-    MN_TRY(mn_arena_alloc(&s->step, &s->seqs, (size_t)s->limits.max_seqs * sizeof *s->seqs));
+    MN_TRY(mn_arena_alloc(&s->step, &s->device_seqs,
+                          (size_t)s->limits.max_seqs * sizeof *s->device_seqs));
+    MN_TRY(mn_watch_lay_out(&s->watch, &s->step));
     return mn_variants_lay_out(s);
 }
 
@@ -83,6 +85,8 @@ static mn_status measure(mn_session **out, mn_model *model, const mn_session_opt
     MN_TRY(mn_variants_open(s));
     s->kv = calloc((size_t)mn_session_kv_layers(s), sizeof *s->kv);
     MN_CHECK(s->kv, MN_ERR_MEMORY, "no memory for a session");
+    /* Every block, and the first memory of a top once more. */
+    MN_TRY(mn_watch_open(&s->watch, model->device, model->config.layers + 1));
     mn_arena_init(&s->prefix, "prefix", model->device);
     mn_arena_init(&s->step, "step", model->device);
     MN_TRY(lay_out_cache(s));
@@ -112,6 +116,8 @@ mn_status mn_session_open(mn_session **out, mn_model *model, const mn_session_op
     MN_GOTO(lay_out_cache(s));
     MN_GOTO(lay_out_step(s));
     MN_GOTO(mn_variants_commit(s));
+    s->host_seqs = calloc((size_t)options->max_seqs, sizeof *s->host_seqs);
+    MN_CHECK_GOTO(s->host_seqs, MN_ERR_MEMORY, "no memory for a session");
     int64_t widest = c->ffn_dim > c->dim ? c->ffn_dim : c->dim;
     if (c->heads * c->head_dim > widest) widest = c->heads * c->head_dim;
     const int64_t rows = options->max_tokens > options->max_logits ? options->max_tokens
@@ -130,6 +136,8 @@ void mn_session_close(mn_session **session) {
     mn_arena_free(&s->step);
     mn_arena_free(&s->prefix);
     mn_variants_close(s);
+    mn_watch_close(&s->watch);
+    free(s->host_seqs);
     free(s->kv);
     free(s);
     *session = NULL;
@@ -149,6 +157,24 @@ mn_status mn_session_output_rows(mn_session *s, mn_tensor *to, const mn_tensor *
     return mn_gather_fwd(s->model->device, to, from, &s->outputs);
 }
 
+/* Where ops cannot read the arrays, they are checked here. */
+static mn_status check_batch(const mn_session *s, const mn_batch *b) {
+    const mn_model_config *c = &s->model->config;
+    const int64_t rows = s->kv[0].rows;
+    for (int64_t i = 0; i < b->tokens; i++)
+        MN_CHECK(b->ids[i] >= 0 && b->ids[i] < c->vocab && b->positions[i] >= 0 &&
+                     b->positions[i] < c->max_positions && b->rows[i] >= 0 && b->rows[i] < rows,
+                 MN_ERR_DATA,
+                 "token %lld of a batch: id %d of %lld, position %d of %lld, row %d of %lld",
+                 (long long)i, b->ids[i], (long long)c->vocab, b->positions[i],
+                 (long long)c->max_positions, b->rows[i], (long long)rows);
+    for (int64_t i = 0; i < b->output_count; i++)
+        MN_CHECK(b->outputs[i] >= 0 && b->outputs[i] < b->tokens, MN_ERR_USAGE,
+                 "output %lld is token %d of %lld", (long long)i, b->outputs[i],
+                 (long long)b->tokens);
+    return MN_OK;
+}
+
 /* Views of the arena's tensors for this batch, and its arrays on the device. */
 static mn_status bind_batch(mn_session *s, const mn_batch *b) {
     mn_device *dev = s->model->device;
@@ -158,6 +184,7 @@ static mn_status bind_batch(mn_session *s, const mn_batch *b) {
              "a batch of %lld tokens and %lld sequences in a session for %lld and %lld",
              (long long)b->tokens, (long long)b->seq_count, (long long)s->limits.max_tokens,
              (long long)s->limits.max_seqs);
+    if (!dev->host_memory) MN_TRY(check_batch(s, b));
     mn_session_rows(s, b->tokens);
     s->only_outputs = false;
     s->batch = *b;
@@ -174,35 +201,52 @@ static mn_status bind_batch(mn_session *s, const mn_batch *b) {
         MN_TRY(dev->upload(dev, arrays[i].to->data, arrays[i].from,
                            (size_t)arrays[i].count * sizeof(int32_t)));
     }
-    return dev->upload(dev, s->seqs, b->seqs, (size_t)b->seq_count * sizeof *b->seqs);
+    memcpy(s->host_seqs, b->seqs, (size_t)b->seq_count * sizeof *b->seqs);
+    s->seqs = (mn_attn_seqs){s->host_seqs, s->device_seqs, b->seq_count};
+    return dev->upload(dev, s->device_seqs, s->host_seqs, (size_t)b->seq_count * sizeof *b->seqs);
 }
 
-/* One read of the residual stream per block: under a thousandth of the block's own work. */
-static mn_status check_finite(mn_session *s, int64_t layer) {
-    int64_t bad = 0;
-    MN_TRY(mn_count_nonfinite(s->model->device, &bad, &s->x));
-    if (bad == 0) return MN_OK;
-    MN_TRY(mn_model_check_finite(s->model)); /* a broken weight explains it better */
+static mn_status watch_block(mn_session *s, int64_t layer) {
     const mn_memory *m = s->variants[s->variant];
     const bool top = m && layer >= m->layers[0].block && !s->at_trunk;
+    return mn_watch_add(&s->watch, &s->x,
+                        (mn_watched){.what = top ? m->name : NULL, .block = layer});
+}
+
+/* What the trunk and this top have left behind: the one place where a pass waits for the device. */
+static mn_status check_finite(mn_session *s) {
+    int64_t first = -1;
+    MN_TRY(mn_watch_look(&s->watch, &first));
+    MN_TRY(mn_watch_begin(&s->watch));
+    if (first < 0) return MN_OK;
+    MN_TRY(mn_model_check_finite(s->model)); /* a broken weight explains it better */
+    const mn_watched *w = &s->watch.items[first];
     return mn_fail(MN_ERR_NUMERIC,
                    "%s%s%s: %lld of %lld numbers behind block %lld are NaN or infinite",
-                   s->model->path, top ? " with memory " : "", top ? m->name : "", (long long)bad,
-                   (long long)mn_tensor_count(&s->x), (long long)layer);
+                   s->model->path, w->what ? " with memory " : "", w->what ? w->what : "",
+                   (long long)s->watch.found[first], (long long)w->numbers, (long long)w->block);
 }
 
 /* A block with its memory, if the variant at work has one. */
-static mn_status run_block(mn_session *s, int64_t layer) {
+static mn_status run_one(mn_session *s, int64_t layer) {
     MN_TRY(s->model->config.arch == MN_NEOX ? mn_neox_block(s, layer, &s->batch)
                                             : mn_llama_block(s, layer, &s->batch));
     const bool last = layer + 1 == s->model->config.layers;
     if (last && s->batch.output_count == 0) return MN_OK; /* its keys and values are filed */
     if (!s->at_trunk) MN_TRY(mn_session_memory(s, layer));
-    return check_finite(s, layer);
+    return watch_block(s, layer);
+}
+
+static mn_status run_block(mn_session *s, int64_t layer) {
+    mn_range_begin(s->model->device, "block");
+    const mn_status st = run_one(s, layer);
+    mn_range_end(s->model->device);
+    return st;
 }
 
 mn_status mn_session_trunk(mn_session *s, const mn_batch *batch) {
     MN_TRY(bind_batch(s, batch));
+    MN_TRY(mn_watch_begin(&s->watch));
     MN_TRY(mn_embed_fwd(s->model->device, &s->x, &s->model->embed_w, &s->ids));
     s->at_trunk = true;
     for (int64_t i = 0; i < s->trunk_layers; i++) MN_TRY(run_block(s, i));
@@ -225,10 +269,11 @@ mn_status mn_session_top(mn_session *s, int64_t variant) {
     MN_TRY(mn_session_begin_top(s, variant));
     if (mn_memory_at(s->variants[variant], s->trunk_layers - 1)) {
         MN_TRY(mn_session_memory(s, s->trunk_layers - 1));
-        MN_TRY(check_finite(s, s->trunk_layers - 1));
+        MN_TRY(watch_block(s, s->trunk_layers - 1));
     }
     for (int64_t i = s->trunk_layers; i < s->model->config.layers; i++) MN_TRY(run_block(s, i));
-    return finish(s);
+    MN_TRY(finish(s));
+    return check_finite(s);
 }
 
 mn_status mn_session_forward(mn_session *s, const mn_batch *batch) {

@@ -3,6 +3,7 @@
 #define MNEME_MODEL_SESSION_H
 
 #include "mneme/session.h"
+#include "model/watch.h"
 
 struct mn_session {
     mn_model *model;
@@ -26,8 +27,10 @@ struct mn_session {
     mn_tensor out;            /* hidden states of the outputs, (outputs, C) of each variant */
     mn_tensor logits[2];      /* (max_logits, V); the second one for a base among others */
     mn_tensor ids, positions, rows, outputs; /* i32 */
-    mn_attn_seq *seqs;
+    mn_attn_seq *host_seqs, *device_seqs;    /* [limits.max_seqs]; the latter in the step arena */
+    mn_attn_seqs seqs;                       /* of the batch */
     mn_qkv_layout layout;
+    mn_watch watch; /* residual streams behind the blocks of the trunk and of one top */
     float *norms;   /* (2, outputs), host */
     double *change; /* (memories, outputs), host */
 };

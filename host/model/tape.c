@@ -89,14 +89,16 @@ static mn_status lay_out_step(mn_tape *t) {
                   {&t->inner, hidden ? n : 0, hidden, 0},
                   {&t->dinner, hidden ? n : 0, hidden, 0},
                   {&t->logits, t->limits.loss_rows, c->vocab, 0},
-                  {&t->losses, t->limits.loss_rows, 0, 0}};
+                  {&t->losses, n, 0, 0}};
     mn_tensor *const ints[] = {&t->ids, &t->positions, &t->rows, &t->outputs, &t->targets};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
         MN_TRY(
             place(&t->step, floats[i].tensor, MN_F32, floats[i].rows, floats[i].d1, floats[i].d2));
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
         MN_TRY(place(&t->step, ints[i], MN_I32, n, 0, 0));
-    MN_TRY(mn_arena_alloc(&t->step, &t->seqs, (size_t)t->limits.max_seqs * sizeof *t->seqs));
+    MN_TRY(mn_arena_alloc(&t->step, &t->device_seqs,
+                          (size_t)t->limits.max_seqs * sizeof *t->device_seqs));
+    MN_TRY(mn_watch_lay_out(&t->watch, &t->step));
     /* Frozen blocks use what only backward needs otherwise. */
     t->frozen = (mn_kept){.q = t->dq, .attended = t->dq};
     if (llama) {
@@ -157,9 +159,13 @@ static mn_status measure(mn_tape **out, mn_model *model, const mn_memory *memory
     t->host_positions = calloc((size_t)options->max_tokens, sizeof *t->host_positions);
     t->host_rows = calloc((size_t)options->max_tokens, sizeof *t->host_rows);
     t->host_seqs = calloc((size_t)options->max_seqs, sizeof *t->host_seqs);
-    t->host_losses = calloc((size_t)t->limits.loss_rows, sizeof *t->host_losses);
+    t->host_losses = calloc((size_t)options->max_tokens, sizeof *t->host_losses);
     MN_CHECK(t->kept && t->host_positions && t->host_rows && t->host_seqs && t->host_losses,
              MN_ERR_MEMORY, "no memory for a tape");
+    /* The residual stream and its gradient at each block, and the gradients of what is trained. */
+    const int64_t trained = options->full ? mn_binding_count(&model->config)
+                                          : memory->count * MN_MEMORY_PARAMS;
+    MN_TRY(mn_watch_open(&t->watch, model->device, 2 * (model->config.layers + 1) + trained));
     mn_arena_init(&t->training, "training", model->device);
     mn_arena_init(&t->step, "training step", model->device);
     return MN_OK;
@@ -242,6 +248,7 @@ void mn_tape_close(mn_tape **tape) {
     if (!t) return;
     mn_arena_free(&t->step);
     mn_arena_free(&t->training);
+    mn_watch_close(&t->watch);
     free(t->host_losses);
     free(t->host_seqs);
     free(t->host_rows);
@@ -252,3 +259,5 @@ void mn_tape_close(mn_tape **tape) {
 }
 
 int64_t mn_tape_first(const mn_tape *tape) { return tape->first; }
+
+bool mn_tape_overflow(const mn_tape *tape) { return tape->overflow; }

@@ -101,7 +101,7 @@ static mn_status projections_bwd(mn_tape *t, const mn_layer *l, mn_layer *g, con
     const mn_model *m = t->model;
     const int64_t ld = t->layout.ld, tokens = t->qkv.shape[0];
     MN_TRY(mn_attention_bwd(dev, &t->dq, &t->dk, &t->dv, &t->delta, &t->dout, &k->attended, &k->q,
-                            k->kv, &k->lse, t->seqs, t->seq_count, t->scale));
+                            k->kv, &k->lse, &t->seqs, t->scale));
     MN_TRY(mn_rope_bwd(dev, &t->qkv, &t->dq, &t->dk, &t->dv, &t->layout, &m->cos_table,
                        &m->sin_table, &t->positions));
     if (g) MN_TRY(mn_tape_norm(t, &t->h, &k->x, &l->norm1_w, &l->norm1_b));
@@ -157,18 +157,15 @@ static mn_status block_bwd(mn_tape *t, int64_t block, mn_tensor *d) {
     }
     MN_TRY(mn_tape_norm_bwd(t, d, &t->dh, &k->x, &l->norm1_w, g ? &g->norm1_w : NULL,
                             g ? &g->norm1_b : NULL, true));
-    return mn_tape_check_finite(t, d, "gradient in front of", block);
+    return mn_tape_watch_gradient(t, d, "gradient in front of", block);
 }
 
-static mn_status check_weight_gradients(mn_tape *t) {
+/* Weights have no block: their numbers in the binding table, counted down from -1. */
+static mn_status watch_weight_gradients(mn_tape *t) {
     for (int64_t i = 0; i < mn_binding_count(&t->model->config); i++) {
         mn_binding_row row;
-        int64_t bad = 0;
         mn_binding_at(&row, &t->model->config, t->model_grad, i);
-        MN_TRY(mn_count_nonfinite(t->model->device, &bad, row.weight));
-        MN_CHECK(bad == 0, MN_ERR_NUMERIC,
-                 "%s: %lld of %lld numbers of the gradient of %s are NaN or infinite",
-                 t->model->path, (long long)bad, (long long)mn_tensor_count(row.weight), row.name);
+        MN_TRY(mn_tape_watch_gradient(t, row.weight, NULL, -1 - i));
     }
     return MN_OK;
 }
@@ -181,5 +178,5 @@ mn_status mn_tape_run_back(mn_tape *t) {
     }
     if (!t->limits.full) return MN_OK;
     MN_TRY(mn_embed_bwd(t->model->device, &t->model_grad->embed_w, &d, &t->ids));
-    return check_weight_gradients(t);
+    return watch_weight_gradients(t);
 }

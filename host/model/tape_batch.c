@@ -69,7 +69,7 @@ static mn_status bind_batch(mn_tape *t, const mn_train_batch *b) {
         at += len;
         row += (len + MN_TAPE_KV_ALIGN - 1) / MN_TAPE_KV_ALIGN * MN_TAPE_KV_ALIGN;
     }
-    t->seq_count = b->seq_count;
+    t->seqs = (mn_attn_seqs){t->host_seqs, t->device_seqs, b->seq_count};
     set_rows(t, b->tokens, b->output_count);
     const struct {
         mn_tensor *to;
@@ -83,15 +83,18 @@ static mn_status bind_batch(mn_tape *t, const mn_train_batch *b) {
         const size_t bytes = mn_tensor_bytes(arrays[i].to);
         if (bytes > 0) MN_TRY(dev->upload(dev, arrays[i].to->data, arrays[i].from, bytes));
     }
-    return dev->upload(dev, t->seqs, t->host_seqs, (size_t)t->seq_count * sizeof *t->seqs);
+    return dev->upload(dev, t->device_seqs, t->host_seqs,
+                       (size_t)b->seq_count * sizeof *t->host_seqs);
 }
 
 mn_status mn_tape_trunk(mn_tape *t, const mn_train_batch *batch, float *hidden) {
     mn_device *dev = t->model->device;
     MN_CHECK(!t->limits.full, MN_ERR_USAGE, "nothing is frozen when the whole model trains");
     MN_TRY(bind_batch(t, batch));
+    MN_TRY(mn_watch_begin(&t->watch));
     MN_TRY(mn_tape_run_trunk(t));
-    return dev->download(dev, hidden, t->trunk.data, mn_tensor_bytes(&t->trunk));
+    MN_TRY(dev->download(dev, hidden, t->trunk.data, mn_tensor_bytes(&t->trunk)));
+    return mn_tape_verdict(t, NULL);
 }
 
 static mn_status forward(mn_tape *t, const mn_train_batch *batch, const float *hidden) {
@@ -100,22 +103,41 @@ static mn_status forward(mn_tape *t, const mn_train_batch *batch, const float *h
     MN_CHECK(!hidden || !t->limits.full, MN_ERR_USAGE,
              "nothing is frozen when the whole model trains");
     if (batch->output_count == 0) return MN_OK;
+    MN_TRY(mn_watch_begin(&t->watch));
     if (hidden) MN_TRY(dev->upload(dev, t->trunk.data, hidden, mn_tensor_bytes(&t->trunk)));
-    else if (!t->limits.full) MN_TRY(mn_tape_run_trunk(t));
-    return mn_tape_run_top(t);
+    mn_range_begin(dev, "forward");
+    mn_status st = hidden || t->limits.full ? MN_OK : mn_tape_run_trunk(t);
+    if (st == MN_OK) st = mn_tape_run_top(t);
+    mn_range_end(dev);
+    return st;
 }
 
 mn_status mn_tape_loss(mn_tape *t, const mn_train_batch *batch, const float *hidden, double *loss) {
     *loss = 0;
     MN_TRY(forward(t, batch, hidden));
-    return batch->output_count > 0 ? mn_tape_run_loss(t, 1, false, loss) : MN_OK;
+    if (batch->output_count == 0) return MN_OK;
+    MN_TRY(mn_tape_run_loss(t, 1, false));
+    MN_TRY(mn_tape_read_loss(t, loss));
+    return mn_tape_verdict(t, loss);
+}
+
+/* Loss and backward, behind a forward pass. */
+static mn_status backward(mn_tape *t, float scale, double *loss) {
+    const mn_device *dev = t->model->device;
+    mn_range_begin(dev, "backward");
+    mn_status st = mn_tape_run_loss(t, scale, true);
+    if (st == MN_OK) st = mn_tape_run_back(t);
+    mn_range_end(dev);
+    MN_TRY(st);
+    MN_TRY(mn_tape_read_loss(t, loss));
+    return mn_tape_verdict(t, loss);
 }
 
 mn_status mn_tape_step(mn_tape *t, const mn_train_batch *batch, const float *hidden, float scale,
                        double *loss) {
     *loss = 0;
+    t->overflow = false;
     MN_TRY(forward(t, batch, hidden));
     if (batch->output_count == 0) return MN_OK;
-    MN_TRY(mn_tape_run_loss(t, scale, true, loss));
-    return mn_tape_run_back(t);
+    return backward(t, scale, loss);
 }

@@ -18,26 +18,6 @@ static mn_status linear(mn_tape *t, mn_tensor *y, const mn_tensor *x, const mn_t
     return mn_linear_fwd(t->model->device, y, y->shape[1], x, w, bias, epilogue, t->limits.compute);
 }
 
-/* One read per block of what is watched: under a thousandth of the block's own work. */
-mn_status mn_tape_check_finite(mn_tape *t, const mn_tensor *x, const char *what, int64_t block) {
-    int64_t bad = 0;
-    MN_TRY(mn_count_nonfinite(t->model->device, &bad, x));
-    if (bad == 0) return MN_OK;
-    MN_TRY(mn_model_check_finite(t->model)); /* a broken weight explains it better */
-    for (int64_t i = 0; t->memory && i < t->memory->count * MN_MEMORY_PARAMS; i++) {
-        mn_memory_param row;
-        int64_t broken = 0;
-        mn_memory_param_at(&row, t->memory, i);
-        MN_TRY(mn_count_nonfinite(t->model->device, &broken, row.tensor));
-        MN_CHECK(broken == 0, MN_ERR_NUMERIC,
-                 "memory %s: %lld of %lld numbers of %s are NaN or infinite", t->memory->name,
-                 (long long)broken, (long long)mn_tensor_count(row.tensor), row.name);
-    }
-    return mn_fail(
-        MN_ERR_NUMERIC, "%s: %lld of %lld numbers of the %s block %lld are NaN or infinite",
-        t->model->path, (long long)bad, (long long)mn_tensor_count(x), what, (long long)block);
-}
-
 /* ---- one block ---- */
 
 /* tape->qkv = projections of the normalised input. */
@@ -67,8 +47,8 @@ static mn_status attend(mn_tape *t, const mn_layer *l, mn_kept *k, const mn_tens
     MN_TRY(mn_rope_store_fwd(dev, &k->q, k->kv, &t->qkv, &t->layout, &m->cos_table, &m->sin_table,
                              &t->positions, &t->rows));
     /* in fp32 always: the backward pass computes the probabilities again, from unrounded numbers */
-    return mn_attention_fwd(dev, &k->attended, k->lse.data ? &k->lse : NULL, &k->q, k->kv, t->seqs,
-                            t->seq_count, t->scale, MN_COMPUTE_F32);
+    return mn_attention_fwd(dev, &k->attended, k->lse.data ? &k->lse : NULL, &k->q, k->kv, &t->seqs,
+                            t->scale, MN_COMPUTE_F32);
 }
 
 /* out += mlp(h) of the normalised rows h. Frozen NeoX blocks have no k->up: the activation is the
@@ -111,7 +91,7 @@ static mn_status frozen_block(mn_tape *t, int64_t block) {
     MN_TRY(attend(t, l, &t->frozen, &t->trunk));
     const mn_tensor attended = mn_tape_flat(&t->frozen.attended);
     MN_TRY(rest_of_block(t, l, &t->frozen, &t->trunk, &attended));
-    return mn_tape_check_finite(t, &t->trunk, "residual stream behind", block);
+    return mn_tape_watch(t, &t->trunk, "residual stream behind", block);
 }
 
 /* out (r, C) = the block of k->x (T, C), without its memory. */
@@ -166,7 +146,7 @@ mn_status mn_tape_run_top(mn_tape *t) {
         mn_tensor *out = i < layers - 1 ? &t->kept[i + 1].x : &t->last;
         if (t->limits.full || i > t->first) MN_TRY(kept_block(t, i, out));
         MN_TRY(apply_memory(t, i, out));
-        MN_TRY(mn_tape_check_finite(t, out, "residual stream behind", i));
+        MN_TRY(mn_tape_watch(t, out, "residual stream behind", i));
     }
     return MN_OK;
 }

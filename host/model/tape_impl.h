@@ -6,6 +6,7 @@
 #define MNEME_MODEL_TAPE_IMPL_H
 
 #include "mneme/tape.h"
+#include "model/watch.h"
 
 /* What backward reads of one block; what is cheap (norms, activations) is computed again. r is T, in
  * the last block R. In the block in front of the lowest memory only the memory's part exists. */
@@ -38,8 +39,8 @@ struct mn_tape {
     mn_tensor last;  /* (R, C) residual stream behind all blocks */
     /* the batch */
     mn_tensor ids, positions, rows, outputs, targets; /* i32 */
-    mn_attn_seq *seqs;
-    int64_t seq_count;
+    mn_attn_seq *device_seqs;
+    mn_attn_seqs seqs;
     bool compact; /* R < T */
     /* scratch */
     mn_tensor h, dh;           /* (T, C) a norm's output; its gradient */
@@ -49,7 +50,9 @@ struct mn_tape {
     mn_tensor dout, dq;        /* (T, Hq, D) */
     mn_tensor dk, dv, delta;   /* (T, Hkv, D), (T, Hq) */
     mn_tensor inner, dinner;   /* (T, H) of a memory */
-    mn_tensor logits, losses;  /* (loss_rows, V), (loss_rows) */
+    mn_tensor logits, losses;  /* (loss_rows, V), (R) */
+    mn_watch watch;            /* residual streams and gradients of the pass */
+    bool overflow;             /* a gradient of the last step was not finite, and may be */
     /* host memory: what is uploaded and downloaded */
     int32_t *host_positions, *host_rows;
     mn_attn_seq *host_seqs;
@@ -66,12 +69,19 @@ mn_status mn_tape_run_top(mn_tape *tape);
 /* y = the architecture's norm of x; `bias` is not looked at for Llama. y may be x. */
 mn_status mn_tape_norm(mn_tape *tape, mn_tensor *y, const mn_tensor *x, const mn_tensor *weight,
                        const mn_tensor *bias);
-mn_status mn_tape_check_finite(mn_tape *tape, const mn_tensor *x, const char *what, int64_t block);
+/* Whether x is finite will be known behind the pass; the message says "numbers of the `what` block B". */
+mn_status mn_tape_watch(mn_tape *tape, const mn_tensor *x, const char *what, int64_t block);
+mn_status mn_tape_watch_gradient(mn_tape *tape, const mn_tensor *x, const char *what,
+                                 int64_t block);
+/* Waits for the device. Fails for the first thing that was not finite: residual streams, the loss (NULL: there
+ * is none), gradients. */
+mn_status mn_tape_verdict(mn_tape *tape, const double *loss);
 
 /* ---- tape_loss.c ---- */
 
-/* Final norm, output matrix, loss; with `backward` also tape->grad_last = the gradient of tape->last. */
-mn_status mn_tape_run_loss(mn_tape *tape, float scale, bool backward, double *loss);
+/* Final norm, output matrix, losses; with `backward` also tape->grad_last = the gradient of tape->last. */
+mn_status mn_tape_run_loss(mn_tape *tape, float scale, bool backward);
+mn_status mn_tape_read_loss(mn_tape *tape, double *loss); /* waits for the device */
 
 /* ---- tape_backward.c ---- */
 

@@ -2,11 +2,11 @@
 #include "model/memory_impl.h"
 #include "model/tape_impl.h"
 
-static mn_status check_gradients(mn_tape *t, const mn_memory_layer *g) {
+static mn_status watch_gradients(mn_tape *t, const mn_memory_layer *g) {
     const mn_tensor *const all[] = {&g->up_w,   &g->up_b,   &g->down_w, &g->down_b,
                                     &g->norm_w, &g->norm_b, &g->gate};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        MN_TRY(mn_tape_check_finite(t, all[i], "memory's gradient behind", g->block));
+        MN_TRY(mn_tape_watch_gradient(t, all[i], "memory's gradient behind", g->block));
     return MN_OK;
 }
 
@@ -28,7 +28,7 @@ mn_status mn_tape_memory_bwd(mn_tape *t, int64_t block, mn_tensor *d) {
     MN_TRY(mn_linear_bwd_x(dev, &dinner, hidden, &ddown, dim, &m->down_w, false, MN_COMPUTE_F32));
     MN_TRY(mn_gelu_bwd(dev, &dinner, &dinner, &k->pre));
     MN_TRY(mn_linear_bwd_w(dev, &g.up_w, &g.up_b, &dinner, hidden, &k->y));
-    MN_TRY(check_gradients(t, &g));
+    MN_TRY(watch_gradients(t, &g));
     if (block == t->first) return MN_OK; /* what is below never changes */
     return mn_linear_bwd_x(dev, d, dim, &dinner, hidden, &m->up_w, true, MN_COMPUTE_F32);
 }

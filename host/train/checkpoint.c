@@ -94,6 +94,10 @@ static mn_status save_state(const trainer *t, const char *path) {
     MN_GOTO(add_number(&text, "epoch_loss", s->epoch_loss));
     MN_GOTO(add_number(&text, "best_eval", s->best_eval));
     MN_GOTO(add_number(&text, "eval_loss", s->eval_loss));
+    if (t->scale.active) {
+        MN_GOTO(add_number(&text, "loss_scale", t->scale.factor));
+        MN_GOTO(mn_buf_printf(&text, "  \"loss_scale_good\": %" PRId64 ",\n", t->scale.good));
+    }
     MN_GOTO(add_number(&text, "seconds", s->seconds + mn_now() - t->begin));
     MN_GOTO(mn_train_identify(&text, t));
     MN_GOTO(mn_buf_puts(&text, "\n}\n"));
@@ -225,6 +229,12 @@ static mn_status load_state(trainer *t, const char *path) {
     MN_GOTO(mn_json_f64_or(&s.best_eval, doc, o, "best_eval", (double)NAN));
     MN_GOTO(mn_json_f64_or(&s.eval_loss, doc, o, "eval_loss", (double)NAN));
     MN_GOTO(mn_json_f64(&s.seconds, doc, o, "seconds"));
+    if (t->scale.active) { /* a training that began elsewhere has none */
+        MN_GOTO(mn_json_f64_or(&t->scale.factor, doc, o, "loss_scale", t->scale.factor));
+        MN_GOTO(mn_json_i64_or(&t->scale.good, doc, o, "loss_scale_good", 0, most, 0));
+        MN_CHECK_GOTO(t->scale.factor >= 1 && frexp(t->scale.factor, &(int){0}) == 0.5, MN_ERR_DATA,
+                      "%s: $.loss_scale: expected a power of two, found %g", path, t->scale.factor);
+    }
     const int64_t patience = t->o->early_stopping_patience;
     s.stopped_early = patience > 0 && s.bad_evals >= patience;
     t->state = s;

@@ -27,12 +27,15 @@ static int64_t sample_at(const trainer *t, int64_t epoch, int64_t place) {
                             t->samples->train_count);
 }
 
-/* Gradients of the mean over all targets of the span; *loss is their sum. */
-static mn_status gradients(trainer *t, span s, mn_train_step *report, double *loss) {
+/* Gradients of the mean over all targets of the span, times the loss's scale; *loss is the sum over targets.
+ * *overflow: the scale was too large, and there are no gradients. */
+static mn_status try_gradients(trainer *t, span s, mn_train_step *report, double *loss,
+                               bool *overflow) {
     const int64_t batch = t->o->per_device_train_batch_size;
+    report->targets = report->tokens = 0;
     for (int64_t i = s.begin; i < s.end; i++)
         report->targets += mn_sample_targets(&t->samples->items[sample_at(t, s.epoch, i)]);
-    const float scale = (float)(1 / (double)report->targets);
+    const float scale = (float)(t->scale.factor / (double)report->targets);
     MN_TRY(mn_params_clear(&t->params));
     *loss = 0;
     for (int64_t i = s.begin; i < s.end; i += batch) {
@@ -44,8 +47,34 @@ static mn_status gradients(trainer *t, span s, mn_train_step *report, double *lo
         MN_CHECK(isfinite(sum), MN_ERR_NUMERIC, "the loss is %g", sum);
         *loss += sum;
         report->tokens += t->batch.view.tokens;
+        *overflow = mn_tape_overflow(t->tape);
+        if (*overflow) return MN_OK;
     }
-    return mn_params_norm(&report->grad_norm, &t->params);
+    return MN_OK;
+}
+
+/* The same samples again, with smaller scales, until nothing overflows. */
+static mn_status gradients(trainer *t, span s, mn_train_step *report, double *loss) {
+    bool overflow = false;
+    MN_TRY(try_gradients(t, s, report, loss, &overflow));
+    while (overflow) {
+        MN_TRY(mn_loss_scale_overflow(&t->scale));
+        mn_log(MN_LOG_DEBUG, "step %lld: a gradient overflows, the loss's scale is now %g",
+               (long long)report->step, t->scale.factor);
+        MN_TRY(try_gradients(t, s, report, loss, &overflow));
+    }
+    MN_TRY(mn_params_norm(&report->grad_norm, &t->params));
+    report->grad_norm /= t->scale.factor;
+    return MN_OK;
+}
+
+/* Weights move. */
+static mn_status update(trainer *t, const mn_train_step *report, double scale) {
+    mn_range_begin(t->device, "update");
+    const mn_status st = mn_params_step(&t->params, t->o, report->step, report->learning_rate,
+                                        scale);
+    mn_range_end(t->device);
+    return st;
 }
 
 /* One step. When it fails for its numbers, no weight has been touched. */
@@ -61,7 +90,8 @@ static mn_status take_step(trainer *t, mn_train_step *report) {
                       (long long)t->steps));
     /* As torch.nn.utils.clip_grad_norm_ has it, 1e-6 included. */
     const double clip = o->max_grad_norm > 0 ? o->max_grad_norm / (report->grad_norm + 1e-6) : 1;
-    MN_TRY(mn_params_step(&t->params, o, report->step, report->learning_rate, fmin(clip, 1)));
+    MN_TRY(update(t, report, fmin(clip, 1) / t->scale.factor));
+    mn_loss_scale_good(&t->scale);
     if (s.begin == 0) state->epoch_loss = 0, state->epoch_targets = 0;
     state->step++;
     state->tokens += report->tokens;

@@ -51,6 +51,16 @@ static mn_status open_model(train_params *p, mn_model *model, const mn_train_opt
     return MN_OK;
 }
 
+static mn_status open_sums(train_params *p) {
+    const size_t bytes = (size_t)p->count * sizeof *p->sums;
+    p->sums = malloc(bytes);
+    MN_CHECK(p->sums, MN_ERR_MEMORY, "no memory for %lld parameters", (long long)p->count);
+    mn_arena_init(&p->scratch, "gradient norm", p->device);
+    MN_TRY(mn_arena_alloc(&p->scratch, &p->device_sums, bytes));
+    MN_TRY(mn_arena_commit(&p->scratch));
+    return mn_arena_alloc(&p->scratch, &p->device_sums, bytes);
+}
+
 mn_status mn_params_open(train_params *p, mn_model *model, mn_memory *memory,
                          const mn_train_options *options) {
     *p = (train_params){.device = model->device};
@@ -59,7 +69,7 @@ mn_status mn_params_open(train_params *p, mn_model *model, mn_memory *memory,
     MN_CHECK(p->items, MN_ERR_MEMORY, "no memory for %lld parameters", (long long)p->count);
     MN_TRY(memory ? open_memory(p, memory, options) : open_model(p, model, options));
     for (int64_t i = 0; i < p->count; i++) p->numbers += mn_tensor_count(p->items[i].value);
-    return MN_OK;
+    return open_sums(p);
 }
 
 void mn_params_close(train_params *p) {
@@ -67,6 +77,8 @@ void mn_params_close(train_params *p) {
         mn_memory_close(&p->memory_state[s]);
         mn_model_close(&p->model_state[s]);
     }
+    mn_arena_free(&p->scratch);
+    free(p->sums);
     free(p->items);
     *p = (train_params){0};
 }
@@ -77,9 +89,16 @@ mn_status mn_params_clear(train_params *p) {
 }
 
 mn_status mn_params_norm(double *norm, const train_params *p) {
+    /* Zeros are zeros in every type. */
+    mn_tensor zeros = mn_tensor_1d(p->device_sums, MN_F32, 2 * p->count);
     double sum = 0;
+    MN_TRY(mn_zero(p->device, &zeros));
+    for (int64_t i = 0; i < p->count; i++)
+        MN_TRY(mn_square_sum(p->device, &p->device_sums[i], p->items[i].grad));
+    MN_TRY(p->device->download(p->device, p->sums, p->device_sums,
+                               (size_t)p->count * sizeof *p->sums));
     for (int64_t i = 0; i < p->count; i++) {
-        MN_TRY(mn_square_sum(p->device, &sum, p->items[i].grad));
+        sum += p->sums[i];
         MN_CHECK(isfinite(sum), MN_ERR_NUMERIC, "the gradient of %s is not finite",
                  p->items[i].name);
     }

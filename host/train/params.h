@@ -16,6 +16,9 @@ typedef struct train_params {
     mn_device *device;
     train_param *items;
     int64_t count, numbers;
+    mn_arena scratch;    /* holds device_sums */
+    double *device_sums; /* [count] squares of each gradient */
+    double *sums;        /* the same on the host */
     /* the owners of the tensors beside the values: of one kind or the other */
     mn_memory *memory_state[3]; /* gradient, mean, square */
     mn_model *model_state[3];

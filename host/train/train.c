@@ -127,7 +127,8 @@ static mn_tape_options tape_options(const trainer *t) {
         .max_tokens = mn_batch_most_tokens(t->samples, t->o->per_device_train_batch_size),
         .max_seqs = t->o->per_device_train_batch_size,
         .compute = t->o->compute,
-        .full = t->o->update == MN_UPDATE_FULL};
+        .full = t->o->update == MN_UPDATE_FULL,
+        .may_overflow = t->scale.active};
 }
 
 static mn_status open_work(trainer *t) {
@@ -179,6 +180,7 @@ mn_status mn_train(mn_train_summary *out, mn_device *device, const mn_train_opti
     if (finished) goto done;
     MN_GOTO(mn_train_find(&from, options));
     MN_GOTO(mn_params_open(&t.params, t.model, t.memory, options));
+    t.scale = mn_loss_scale(t.model, options->update == MN_UPDATE_FULL);
     if (from.len > 0) MN_GOTO(mn_train_restore(&t, from.data));
     out->resumed = from.len > 0;
     MN_GOTO(mn_train_log_begin(t.log, t.state.step));

@@ -8,6 +8,7 @@
 #include "mneme/log.h"
 #include "mneme/tape.h"
 #include "train/cache.h"
+#include "train/loss_scale.h"
 #include "train/params.h"
 #include "train/train_log.h"
 
@@ -53,6 +54,7 @@ typedef struct trainer {
     train_log *log;
     train_identity identity;
     train_state state;
+    loss_scale scale;
     int64_t first; /* the lowest block with a memory */
     int64_t steps_per_epoch, steps;
     int64_t cached; /* trunk passes saved in this run */

@@ -1,7 +1,7 @@
 /* device.h - a device: its kernels, its memory, its order of execution.
  *
- * The registry opens a device by name: "cpu", or "auto" (the best one present). The caller closes it after everything
- * that lives on it. Arenas hold the memory of one lifetime each (weights, training state, prefix, step). */
+ * The registry opens a device by name: "cpu", "cuda" (the first GPU), "cuda:N", or "auto" (the first GPU,
+ * else the CPU). The caller closes it after everything that lives on it. Arenas hold the memory of one lifetime each (weights, training state, prefix, step). */
 #ifndef MNEME_DEVICE_H
 #define MNEME_DEVICE_H
 
@@ -14,12 +14,15 @@
 typedef struct mn_device {
     const mn_kernels *k;
     mn_stream *stream;
-    const char *name;      /* "cpu" */
+    const char *name;      /* "cpu", "cuda:0" */
     char description[128]; /* "cpu: 2 threads, avx512, bf16 pairs" */
     bool host_memory;      /* its memory is the host's: mapped files serve as weights */
+    bool narrow_products;  /* products with fp16 and bf16 weights round their other input to that type */
     int threads;
     mn_status (*alloc)(struct mn_device *device, void **out, size_t bytes); /* zeroed, 64-aligned */
     void (*release)(struct mn_device *device, void *memory, size_t bytes);
+    /* Both take their turn among the kernels. An upload may return before it is done, but `from` may change then; a
+     * download waits. */
     mn_status (*upload)(struct mn_device *device, void *to, const void *from, size_t bytes);
     mn_status (*download)(struct mn_device *device, void *to, const void *from, size_t bytes);
     /* Workspace for matrix products with up to `rows` rows of up to `width` inputs; before step 0. */
@@ -30,15 +33,42 @@ typedef struct mn_device {
     mn_status (*to_panels)(struct mn_device *device, void *panels, const mn_tensor *rows);
     size_t (*kv_bytes)(int64_t rows, int64_t kv_heads,
                        int64_t head_dim); /* of K or of V, one layer */
+    /* Who computes attention where both can: cuDNN, or the backend itself (as it does after opening). NULL where
+     * there is no choice. MN_ERR_UNSUPPORTED when cuDNN is not installed. */
+    mn_status (*attention)(struct mn_device *device, bool cudnn);
+    /* Begins a named range of the host's work for profilers, NULL ends the innermost; or is NULL. */
+    void (*range)(const char *name);
     void (*close)(struct mn_device *device);
 } mn_device;
+
+static inline void mn_range_begin(const mn_device *device, const char *name) {
+    if (device->range) device->range(name);
+}
+static inline void mn_range_end(const mn_device *device) {
+    if (device->range) device->range(NULL);
+}
 
 /* threads 0: all cores that this process may use. */
 mn_status mn_device_open(mn_device **out, const char *spec, int threads);
 void mn_device_close(mn_device **device);
-mn_status mn_device_check(const char *spec); /* fails when there is no device of this name */
+mn_status mn_device_check(const char *spec); /* fails when no device can have this name; opens nothing */
 
 mn_status mn_cpu_open(mn_device **out, int threads); /* host/cpu: always there */
+
+/* ---- CUDA ---- */
+
+/* What stands between this process and a GPU. */
+typedef struct mn_cuda_state {
+    int devices;         /* that can be used */
+    char why[1024];      /* why there are none; "" when there are */
+    char driver[16];     /* the CUDA version that the driver knows, "13.0"; "" without one */
+    char plugin[512];    /* the backend's file; "" when it was not looked for or not found */
+    char libraries[128]; /* "built with CUDA 13.0, runs with 13.0" */
+} mn_cuda_state;
+/* Whether there is a device that can be used. Takes a millisecond where there is no driver. */
+bool mn_cuda_probe(mn_cuda_state *out);
+mn_status mn_cuda_device_text(char *text, size_t size, int index); /* "NVIDIA H100, sm_90, ..." */
+mn_status mn_cuda_open(mn_device **out, int index);
 
 /* Lay out, commit, lay out again: before the commit every allocation returns an offset as NULL and
  * is only counted; after it they come from one block, in the same order. */

@@ -50,6 +50,13 @@ typedef struct mn_attn_seq {
     int32_t own_begin, own_len;
 } mn_attn_seq;
 
+/* The sequences of a batch: `host` gives the shapes of the work, kernels of a device read `device`.
+ * Both are the same array where the device's memory is the host's. */
+typedef struct mn_attn_seqs {
+    const mn_attn_seq *host, *device;
+    int64_t count;
+} mn_attn_seqs;
+
 typedef struct mn_row_stat {
     float lse, best; /* log-sum-exp of the row, its largest value; NaN when the row has one */
     int32_t best_id; /* the lowest id that has the largest value */

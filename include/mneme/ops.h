@@ -2,7 +2,9 @@
  *
  * An op checks shapes and types once and calls the device's kernel. Letters: T tokens, C model
  * dimension, F inner dimension, Hq/Hkv query and key-value heads, D head size, V vocabulary,
- * M rows. Activations are fp32. Outputs come first; no output may alias an input unless said. */
+ * M rows. Activations are fp32. Outputs come first; no output may alias an input unless said. All data
+ * is device memory, also arrays and single numbers that are passed as plain pointers (stats, sums, counts). Ids and
+ * rows are checked where the device's memory is the host's; elsewhere whoever uploads them has done so. */
 #ifndef MNEME_OPS_H
 #define MNEME_OPS_H
 
@@ -35,10 +37,10 @@ mn_status mn_rope_store_fwd(mn_device *dev, mn_tensor *q, mn_kv_layer kv, const 
                             const mn_tensor *rows);
 
 /* out = softmax(scale q k' + mask) v per query head; head h reads key-value head h / (Hq / Hkv).
- * The mask is mn_attn_seq's: shared spans whole, own rows causal.
+ * The mask is mn_attn_seq's: shared spans whole, own rows causal. scale > 0; D up to 512, on CUDA 256.
  *   out, q (T, Hq, D) f32, out may be q;  lse (T, Hq) f32 gets the log-sum-exp of the scores, or NULL */
 mn_status mn_attention_fwd(mn_device *dev, mn_tensor *out, mn_tensor *lse, const mn_tensor *q,
-                           mn_kv_layer kv, const mn_attn_seq *seqs, int64_t nseq, float scale,
+                           mn_kv_layer kv, const mn_attn_seqs *seqs, float scale,
                            mn_compute compute);
 
 /* y = silu(gate) * up (Shazeer 2020).   y, gate, up (T, F) f32, y may be gate */
@@ -120,7 +122,7 @@ mn_status mn_rope_bwd(mn_device *dev, mn_tensor *dqkv, const mn_tensor *dq, cons
 mn_status mn_attention_bwd(mn_device *dev, mn_tensor *dq, mn_tensor *dk, mn_tensor *dv,
                            mn_tensor *delta, const mn_tensor *dout, const mn_tensor *out,
                            const mn_tensor *q, mn_kv_layer kv, const mn_tensor *lse,
-                           const mn_attn_seq *seqs, int64_t nseq, float scale);
+                           const mn_attn_seqs *seqs, float scale);
 
 /* dtable[ids] += dx.   dtable (V, C), dx (T, C) f32;  ids (T) i32, may repeat: added in token order */
 mn_status mn_embed_bwd(mn_device *dev, mn_tensor *dtable, const mn_tensor *dx,

@@ -47,11 +47,11 @@ typedef struct mn_batch {
     int64_t output_count;
 } mn_batch;
 
-/* Runs the trunk. NaN or infinity in the residual stream is MN_ERR_NUMERIC with the block's number (and
- * the weight or memory at fault, if it is one). The batch is copied. */
+/* Runs the trunk. The batch is copied. */
 mn_status mn_session_trunk(mn_session *session, const mn_batch *batch);
 /* Runs the rest of the blocks and the final norm of the outputs for one variant, from the last trunk
- * pass; any of them, in any order, as often as wanted. Errors as above. */
+ * pass; any of them, in any order, as often as wanted. NaN or infinity in the residual stream, the trunk's
+ * too, is MN_ERR_NUMERIC with the block's number (and the weight or memory at fault, if it is one). */
 mn_status mn_session_top(mn_session *session, int64_t variant);
 /* Trunk and top of the first variant. */
 mn_status mn_session_forward(mn_session *session, const mn_batch *batch);

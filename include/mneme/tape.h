@@ -22,6 +22,7 @@ typedef struct mn_tape_options {
     int64_t loss_rows;            /* 0: a good default */
     mn_compute compute;           /* of the frozen matrices; memories are always fp32 */
     bool full;                    /* train the model itself; all its tensors must be F32 */
+    bool may_overflow;            /* gradients that are not finite are no error: mn_tape_overflow */
 } mn_tape_options;
 
 /* A packed batch, host arrays: sequences of tokens one behind the other, each causal and on its own;
@@ -55,9 +56,12 @@ mn_status mn_tape_trunk(mn_tape *tape, const mn_train_batch *batch, float *hidde
 
 /* Forward from `hidden` (NULL: from the ids), loss, backward. *loss is overwritten. NaN or infinity
  * in the residual stream, the loss or a gradient is MN_ERR_NUMERIC and names the block, or the weight
- * that is broken. A batch without targets has loss 0 and changes no gradient. */
+ * that is broken; the gradients cannot be used then. A batch without targets has loss 0 and changes no gradient. */
 mn_status mn_tape_step(mn_tape *tape, const mn_train_batch *batch, const float *hidden, float scale,
                        double *loss);
+/* Whether a gradient of the last step was NaN or infinite, with `may_overflow`: `scale` was too large for
+ * the backend's number types. The gradients cannot be used. */
+bool mn_tape_overflow(const mn_tape *tape);
 /* Forward only: the loss of a batch. */
 mn_status mn_tape_loss(mn_tape *tape, const mn_train_batch *batch, const float *hidden,
                        double *loss);

@@ -79,6 +79,7 @@ static void attention(mn_device *dev, int64_t len) {
                       .kv_heads = HEADS,
                       .head_dim = DIM};
     mn_attn_seq seqs[SEQS];
+    const mn_attn_seqs batch = {seqs, seqs, SEQS};
     for (int i = 0; i < SEQS; i++)
         seqs[i] = (mn_attn_seq){.q_begin = (int32_t)(i * len),
                                 .q_len = (int32_t)len,
@@ -91,11 +92,11 @@ static void attention(mn_device *dev, int64_t len) {
     const double pairs = SEQS * HEADS * (double)len * (double)(len + 1) / 2;
     char what[64];
     snprintf(what, sizeof what, "attention_fwd, %d x %lld, 16 heads of 64", SEQS, (long long)len);
-    BEST(15, mn_attention_fwd(dev, &t[0], &lse, &t[1], kv, seqs, SEQS, 0.125f, MN_COMPUTE_F32));
+    BEST(15, mn_attention_fwd(dev, &t[0], &lse, &t[1], kv, &batch, 0.125f, MN_COMPUTE_F32));
     report(what, pairs * DIM * 2 * 2, "GFLOP/s");
     snprintf(what, sizeof what, "attention_bwd, %d x %lld, 16 heads of 64", SEQS, (long long)len);
-    BEST(15, mn_attention_bwd(dev, &t[2], &t[3], &t[4], &delta, &t[5], &t[0], &t[1], kv, &lse, seqs,
-                              SEQS, 0.125f));
+    BEST(15, mn_attention_bwd(dev, &t[2], &t[3], &t[4], &delta, &t[5], &t[0], &t[1], kv, &lse,
+                              &batch, 0.125f));
     report(what, pairs * DIM * 2 * 5, "GFLOP/s");
 }
 

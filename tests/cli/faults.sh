@@ -425,12 +425,25 @@ fi
 
 # ---- devices ----
 
-if "$program" score --model "$model" --jsonl "$work/pair.jsonl" --device cuda 2>"$err" >"$out"; then
-    begin "mneme score --device cuda # SKIP there is one"
-else
-    run 2 score --model "$model" --jsonl "$work/pair.jsonl" --device cuda
-    is "$err" "mneme score: device 'cuda' is unknown; this build has: auto, cpu"
-fi
+# A backend that does not exist: nobody looks for a driver.
+export MNEME_CUDA_PLUGIN="$work/libmneme_cuda.so"
+run 1 score --model "$model" --jsonl "$work/pair.jsonl" --device cuda
+has "$err" "mneme score: no CUDA device: $work/libmneme_cuda.so: cannot open shared object file"
+run 0 score --model "$model" --jsonl "$work/pair.jsonl" --device auto
+printf 'no library' >"$work/libmneme_cuda.so"
+run 1 score --model "$model" --jsonl "$work/pair.jsonl" --device cuda:1
+has "$err" "mneme score: no CUDA device: $work/libmneme_cuda.so: "
+run 0 doctor
+has "$out" "CUDA      is not used"
+has "$out" "  because $work/libmneme_cuda.so: "
+has "$out" "--device auto takes cpu"
+run 0 doctor --json
+has "$out" '"cuda": {"usable": false, "why": "'
+unset MNEME_CUDA_PLUGIN
+for bad in cuda: cuda:x cuda:-1 cuda:12345 CUDA; do
+    run 2 score --model "$model" --jsonl "$work/pair.jsonl" --device "$bad"
+    is "$err" "mneme score: device '$bad' is unknown; there are: auto, cpu, cuda, cuda:N"
+done
 run 2 score --model "$model" --jsonl "$work/pair.jsonl" --device gpu
 has "$err" "mneme score: device 'gpu' is unknown"
 

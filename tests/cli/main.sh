@@ -3,7 +3,7 @@
 # output.
 . "$(dirname "$0")/check.inc" || exit 1
 
-commands="tokenize score generate prepare train eval run report inspect bench"
+commands="tokenize score generate prepare train eval run report inspect bench doctor"
 
 run 0 --version
 has "$out" "compiler: "

@@ -115,7 +115,7 @@ is "$err" "mneme prepare: --top_pages: '0' is not an integer from 1 to 900719925
 prepare 2 "$work/i" --rows claim_page
 is "$err" "mneme prepare: --rows: 'claim_page' is not one of claim-page, evidence; did you mean 'claim-page'?"
 prepare 2 "$work/i" --device tpu
-is "$err" "mneme prepare: device 'tpu' is unknown; this build has: auto, cpu"
+is "$err" "mneme prepare: device 'tpu' is unknown; there are: auto, cpu, cuda, cuda:N"
 prepare 2 "$work/i" --toppages 3
 is "$err" "mneme prepare: unknown option '--toppages'; did you mean '--top_pages'?"
 [ ! -e "$work/i" ] || fail "a folder was made"

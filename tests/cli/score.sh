@@ -6,46 +6,6 @@
 
 in=$work/in.jsonl
 
-# All contexts and continuations inside a sequence of seven tokens, with the log-likelihood that the
-# reference's logits give and whether every token was the likeliest.
-questions() { # -> $in, $work/want: log-likelihood, greedy, range of the logits
-    numbers ids_7 -td4 >"$work/ids"
-    numbers logits_7 -tf4 >"$work/logits"
-    awk -v in_file="$in" -v want="$work/want" '
-        NR == FNR { id[n++] = $1; next }
-        { x[m++] = $1 + 0; low = m == 1 || $1 < low ? $1 : low; high = m == 1 || $1 > high ? $1 : high }
-        END {
-            v = m / n
-            for (r = 0; r + 1 < n; r++) {
-                best = 0; sum = 0
-                for (i = 0; i < v; i++) if (x[r * v + i] > x[r * v + best]) best = i
-                for (i = 0; i < v; i++) sum += exp(x[r * v + i] - x[r * v + best])
-                says[r] = x[r * v + id[r + 1]] - x[r * v + best] - log(sum)
-                hit[r] = best == id[r + 1]
-            }
-            for (a = 0; a + 1 < n; a++) for (b = a + 1; b < n; b++) {
-                context = continuation = ""; sum = 0; all = 1
-                for (i = 0; i <= a; i++) context = context "<" id[i] ">"
-                for (i = a + 1; i <= b; i++) {
-                    continuation = continuation "<" id[i] ">"; sum += says[i - 1]; all = all && hit[i - 1]
-                }
-                printf "{\"context\": \"%s\", \"continuation\": \"%s\", \"n\": %d}\n", context, continuation, b - a >in_file
-                printf "%.9g %s %.9g\n", sum, all ? "true" : "false", high - low >want
-            }
-        }' "$work/ids" "$work/logits"
-}
-
-# The answers as "log-likelihood greedy" lines.
-answers() { sed 's/.*"logprob": \([^,]*\),.*"greedy": \([a-z]*\)}$/\1 \2/' "$out" >"$work/got"; }
-
-# within BOUND OTHER: $work/got and the other file say the same, apart from BOUND times its third column.
-within() {
-    paste -d ' ' "$work/got" "$2" | awk -v bound="$1" '
-        { off = $1 - $3; if (off < 0) off = -off }
-        NF < 4 || !(off <= bound * (NF > 4 ? $5 : 1)) || $2 != $4 { print "line " NR ": " $0; bad = 1 }
-        END { exit bad || NR == 0 }' >"$work/differ" || fail "$(head -n 3 "$work/differ")"
-}
-
 for name in neox-parallel neox-sequential neox-bf16 neox-bin llama-mha llama-gqa llama-bin; do
     model $name
     questions

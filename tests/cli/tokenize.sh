@@ -122,9 +122,9 @@ refused 2 "mneme tokenize: --add_special_tokens has no meaning with --decode" \
 refused 2 "mneme tokenize: unknown option '--jsnol'; did you mean '--jsonl'?" \
     tokenize --model "$model" --jsnol "$in"
 
-refused 2 "mneme tokenize: device 'tpu' is unknown; this build has: auto, cpu" \
+refused 2 "mneme tokenize: device 'tpu' is unknown; there are: auto, cpu, cuda, cuda:N" \
     tokenize --model "$model" --text a --device tpu
-refused 2 "mneme tokenize: device '' is unknown; this build has: auto, cpu" \
+refused 2 "mneme tokenize: device '' is unknown; there are: auto, cpu, cuda, cuda:N" \
     tokenize --model "$model" --text a --device=
 
 # A config file; the command line wins.

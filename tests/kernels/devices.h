@@ -2,13 +2,15 @@
  *
  * The CPU backend has one kernel table per instruction set, and any number of threads: each test runs
  * on all of them. Results are compared with the oracle within a stated bound, and bit by bit between
- * different numbers of threads. */
+ * different numbers of threads. With MNEME_TEST_DEVICE=cuda in the environment, the tests of fp32 kernels run
+ * on mirrors of that device instead (mirror.h), twice, and want the same bits. */
 #ifndef MNEME_TESTS_KERNELS_DEVICES_H
 #define MNEME_TESTS_KERNELS_DEVICES_H
 
 #include "mneme/device.h"
 
 #include "kernels/guard.h"
+#include "kernels/mirror.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -25,6 +27,20 @@ typedef struct devices {
     int count;
 } devices;
 
+/* Two mirrors of the device, the second of which must give the bits of the first. */
+static inline int devices_mirror(devices *all, const char *spec) {
+    for (int threads = 1; threads <= 2; threads++) {
+        mn_device *dev = NULL;
+        if (mn_device_open(&dev, spec, 0) != MN_OK) {
+            print_error("%s: %s\n", spec, mn_error());
+            return -1;
+        }
+        all->dev[all->count] = mirror_open(dev, threads);
+        if (!all->dev[all->count++]) return -1;
+    }
+    return 0;
+}
+
 /* Group setup: *state becomes the devices, one for each instruction set, way of multiplying bf16 and
  * number of threads. What this processor lacks is left out, and said so. */
 static inline int devices_setup(void **state) {
@@ -37,6 +53,8 @@ static inline int devices_setup(void **state) {
                  {"avx512", "tiles"}};
     devices *all = calloc(1, sizeof *all);
     if (!all) return -1;
+    *state = all;
+    if (getenv("MNEME_TEST_DEVICE")) return devices_mirror(all, getenv("MNEME_TEST_DEVICE"));
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         for (int threads = 1; threads <= MAX_TEST_THREADS; threads++) {
             mn_device *dev = NULL;
@@ -55,7 +73,6 @@ static inline int devices_setup(void **state) {
         }
     unsetenv("MNEME_CPU_ISA");
     unsetenv("MNEME_CPU_BF16");
-    *state = all;
     return all->count ? 0 : -1;
 }
 

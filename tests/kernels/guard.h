@@ -134,6 +134,11 @@ static inline double bf16_rounded(double x) {
     return (double)mn_bf16_to_f32(mn_f32_to_bf16((float)x));
 }
 
+static inline double rounded_to(mn_dtype dtype, double x) {
+    if (dtype == MN_F16) return (double)mn_f16_to_f32(mn_f32_to_f16((float)x));
+    return dtype == MN_BF16 ? bf16_rounded(x) : x;
+}
+
 /* The same numbers as doubles, for the oracle; free() them. */
 static inline double *doubles_of(const void *data, mn_dtype dtype, int64_t n) {
     double *x = test_malloc((size_t)(n ? n : 1) * sizeof *x);

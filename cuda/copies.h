@@ -1,0 +1,15 @@
+/* copies.h - copies between host and device through pinned memory. */
+#ifndef MNEME_CUDA_COPIES_H
+#define MNEME_CUDA_COPIES_H
+
+#include "cuda/stream.h"
+
+mn_status mn_cuda_copies_open(struct mn_cuda_copies **out);
+void mn_cuda_copies_close(struct mn_cuda_copies **copies); /* safe twice */
+
+/* Returns as soon as `from` may change; the copy takes its turn in the stream. */
+mn_status mn_cuda_upload(mn_device *device, void *to, const void *from, size_t bytes);
+/* Waits for all work in the stream. */
+mn_status mn_cuda_download(mn_device *device, void *to, const void *from, size_t bytes);
+
+#endif

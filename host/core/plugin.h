@@ -1,0 +1,31 @@
+/* plugin.h (internal) - what a backend in a shared library and the registry hand to each other.
+ *
+ * The library exports one function, mn_plugin_open. Error texts are the program's: the backend writes
+ * them through the functions it is given, so that it need not be linked to libmneme. */
+#ifndef MNEME_CORE_PLUGIN_H
+#define MNEME_CORE_PLUGIN_H
+
+#include "mneme/device.h"
+
+/* Raised whenever a struct that both sides see changes its meaning but not its size. */
+enum { MN_PLUGIN_ABI = 1 };
+
+typedef struct mn_plugin_host {
+    mn_status (*fail)(mn_status status, const char *format, ...);
+    mn_status (*fail_in)(mn_status status, const char *format, ...);
+} mn_plugin_host;
+
+typedef struct mn_plugin {
+    int abi;
+    size_t device_bytes, kernels_bytes; /* sizeof mn_device and mn_kernels, as it was compiled */
+    char libraries[128];                /* "built with CUDA 13.0, runs with 13.0" */
+    mn_status (*count)(int *devices);   /* fails when the runtime does, with its words */
+    /* "NVIDIA H100 80GB HBM3, sm_90, 132 multiprocessors, 79.6 GiB" */
+    mn_status (*describe)(char *text, size_t size, int index);
+    mn_status (*open)(mn_device **out, int index);
+} mn_plugin;
+
+#define MN_PLUGIN_ENTRY "mn_plugin_open"
+typedef const mn_plugin *(*mn_plugin_entry)(const mn_plugin_host *host);
+
+#endif

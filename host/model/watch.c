@@ -1,0 +1,48 @@
+/* watch.c - see watch.h. */
+#include "model/watch.h"
+
+#include <stdlib.h>
+
+mn_status mn_watch_open(mn_watch *w, mn_device *device, int64_t room) {
+    *w = (mn_watch){.device = device, .room = room};
+    w->items = calloc((size_t)room, sizeof *w->items);
+    w->found = calloc((size_t)room, sizeof *w->found);
+    MN_CHECK(w->items && w->found, MN_ERR_MEMORY, "no memory to watch %lld tensors",
+             (long long)room);
+    return MN_OK;
+}
+
+mn_status mn_watch_lay_out(mn_watch *w, mn_arena *arena) {
+    return mn_arena_alloc(arena, &w->counts, (size_t)w->room * sizeof *w->counts);
+}
+
+void mn_watch_close(mn_watch *w) {
+    free(w->items);
+    free(w->found);
+    *w = (mn_watch){0};
+}
+
+mn_status mn_watch_begin(mn_watch *w) {
+    /* Zeros are zeros in every type. */
+    mn_tensor counts = mn_tensor_1d(w->counts, MN_F32, 2 * w->room);
+    w->count = 0;
+    return mn_zero(w->device, &counts);
+}
+
+mn_status mn_watch_add(mn_watch *w, const mn_tensor *x, mn_watched item) {
+    MN_CHECK(w->count < w->room, MN_ERR_USAGE, "more than %lld tensors are watched",
+             (long long)w->room);
+    item.numbers = mn_tensor_count(x);
+    w->items[w->count] = item;
+    return mn_count_nonfinite(w->device, &w->counts[w->count++], x);
+}
+
+mn_status mn_watch_look(mn_watch *w, int64_t *first) {
+    *first = -1;
+    if (w->count == 0) return MN_OK;
+    MN_TRY(
+        w->device->download(w->device, w->found, w->counts, (size_t)w->count * sizeof *w->found));
+    for (int64_t i = w->count; i-- > 0;)
+        if (w->found[i] > 0) *first = i;
+    return MN_OK;
+}

@@ -1,0 +1,32 @@
+/* watch.h (internal) - NaN and infinity in tensors: counted on the device as a pass goes, looked at once
+ * behind it. Reading each count at once would make the host wait for the device at every block. */
+#ifndef MNEME_MODEL_WATCH_H
+#define MNEME_MODEL_WATCH_H
+
+#include "mneme/ops.h"
+
+typedef struct mn_watched {
+    const char *what; /* for the message */
+    int64_t block, numbers;
+    bool gradient;
+} mn_watched;
+
+typedef struct mn_watch {
+    mn_device *device;
+    mn_watched *items; /* [room] */
+    int64_t *found;    /* [room] counts on the host, once looked at */
+    int64_t *counts;   /* [room] on the device */
+    int64_t count, room;
+} mn_watch;
+
+mn_status mn_watch_open(mn_watch *out, mn_device *device, int64_t room); /* the host's part */
+mn_status mn_watch_lay_out(mn_watch *watch, mn_arena *arena);            /* the device's */
+void mn_watch_close(mn_watch *watch);                                    /* safe twice */
+
+mn_status mn_watch_begin(mn_watch *watch); /* forgets what was watched */
+/* One read of x; under a thousandth of the work of a block. */
+mn_status mn_watch_add(mn_watch *watch, const mn_tensor *x, mn_watched item);
+/* Waits for the device. *first is the first item with NaN or infinity, -1 without one. */
+mn_status mn_watch_look(mn_watch *watch, int64_t *first);
+
+#endif

@@ -1,0 +1,32 @@
+/* runtime.h - what the files of the simulated libcudart share. */
+#ifndef SIMGPU_RUNTIME_H
+#define SIMGPU_RUNTIME_H
+
+#include "stream.h"
+#include <string>
+
+namespace sg {
+
+enum class Option { LAZY_STREAMS, DEVICES, MEMORY_MIB, SUMMARY, FAIL };
+long long option_value(Option option);
+
+/* Keeps an error for cudaGetLastError and gives it back. */
+cudaError_t remember(cudaError_t error);
+void drain_everything();
+
+struct Registered {
+    sg_module *module;
+    std::string name;
+    size_t shared_limit; /* of dynamic shared memory, as cudaFuncSetAttribute left it */
+};
+/* NULL: not registered. */
+Registered *kernel_of(const void *host_function);
+Registered *variable_of(const void *host_variable);
+/* Called before main can have changed anything: options, and the report at the end. */
+void start_runtime();
+
+constexpr size_t SHARED_DEFAULT = 48 * 1024, SHARED_OPT_IN = 163 * 1024, SHARED_PER_SM = 164 * 1024;
+constexpr int SM_COUNT = 8;
+
+} // namespace sg
+#endif
