@@ -68,7 +68,9 @@ static mn_status prepare(mn_run *run) {
 }
 
 mn_status mn_run_backbone(mn_run *run, mn_device *device) {
-    return run->backbone ? MN_OK : mn_model_open(&run->backbone, run->keys.model, device);
+    if (run->backbone) return MN_OK;
+    MN_TRY(mn_model_open(&run->backbone, run->keys.model, device));
+    return mn_model_pack(run->backbone);
 }
 
 /* Training that has ended before is looked at again as long as something is to be done with it: the
