@@ -1,32 +1,65 @@
 #!/usr/bin/env bash
-# Everything that a machine with a GPU should be asked, in one report: what there is, all CUDA tests on the
-# real device, the card's own limits, and the benchmarks on it, with own attention, with cuDNN's and on the CPU.
+# What a machine with a GPU should be asked, in one report: what there is, all CUDA tests on the real device
+# (they compare with the CPU backend), the card's own limits, and whole experiments with own attention, with
+# cuDNN's and on the CPU: time, and whether the tables are the same.
 #   tools/gpu_check.sh [REPORT]   default: build/gpu_check.txt
-# From the environment: SHAPES (default "pythia-410m pythia-1b llama-2-7b"), QUICK=1 for small sizes: to see
-# that it works, as on the simulated GPU (LD_LIBRARY_PATH=build/release/simgpu), not how fast.
-# Leaves with 1 when a test or a benchmark failed; the report says which.
+# From the environment:
+#   CONFIG  experiment to run (default configs/demo.json); EXTRA  more options of mneme run
+#   BUILD   a build folder to take as it is (default: build/release is built)
+#   QUICK=1 small sizes: to see that it works, not how fast
+#   TESTS   of ctest -R, a part of the tests alone
+# Leaves with 1 when a step failed; the report says which. Times of a simulated GPU say nothing.
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."
 report=$(realpath -m "${1:-build/gpu_check.txt}")
-shapes=${SHAPES:-pythia-410m pythia-1b llama-2-7b}
+config=${CONFIG:-configs/demo.json}
 build=${BUILD:-build/release}
-quick=${QUICK:+--quick}
-peak_sizes=${QUICK:+64 1}
+extra=${EXTRA:-}
+peak_sizes=
+if [ -n "${QUICK:-}" ]; then
+    extra="$extra --limit 8 --num_train_epochs 1 --top_pages 3"
+    peak_sizes="64 1"
+fi
 failed=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 
 die() { echo "gpu_check: $*" >&2; exit 1; }
-say() { printf '%s\n' "$*" | tee -a "$report"; }
-# step NAME COMMAND...: its output goes to the report; a failure is noted, and the next step comes.
+say() { printf '%s\n' "$@" | tee -a "$report"; }
+# step NAME COMMAND...: output and seconds go to the report; a failure is noted, and the next step comes.
 step() {
-    local name=$1
+    local name=$1 begin
     shift
-    say "" "## $name" "" "    $*"
-    say ""
-    if "$@" >>"$report" 2>&1; then echo "   done"; else
+    say "" "## $name"
+    begin=$(date +%s.%N)
+    if "$@" >>"$report" 2>&1; then
+        say "done in $(awk -v a="$begin" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f", b - a }') s"
+    else
         say "FAILED: $name"
-        failed=1
+        failed=$((failed + 1))
     fi
+}
+
+build_all() { cmake --preset release -DMNEME_CUDA=ON && cmake --build "$build" -j "$(nproc)"; }
+peaks() {
+    "$nvcc" -O3 --no-compress -cudart shared -gencode arch=compute_80,code=compute_80 tools/gpu_peaks.cu \
+        -o "$work/gpu_peaks" -lcublasLt || return
+    # shellcheck disable=SC2086
+    "$work/gpu_peaks" $peak_sizes
+}
+experiment() { # FOLDER OPTION...
+    # shellcheck disable=SC2086
+    "$build/mneme" run "$config" --run_dir "$work/$1" $extra "${@:2}"
+}
+# The tables that do not hold times or log-likelihoods.
+same_tables() { # FOLDER OTHER
+    local name bad=0
+    for name in f1_by_shots memories_1shot full_results confusion changed_predictions data; do
+        [ -f "$work/$1/report/$name.csv" ] || continue
+        cmp "$work/$1/report/$name.csv" "$work/$2/report/$name.csv" || bad=1
+    done
+    return $bad
 }
 
 nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
@@ -34,32 +67,22 @@ nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
 mkdir -p "$(dirname "$report")"
 : >"$report"
 say "# mneme on a GPU, $(date -u +%Y-%m-%dT%H:%MZ), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
-if [ -z "${BUILD:-}" ]; then
-    step "Build" bash -c "cmake --preset release -DMNEME_CUDA=ON && cmake --build $build -j $(nproc)"
-fi
+if [ -z "${BUILD:-}" ]; then step "Build" build_all; fi
 step "Toolkit" "$nvcc" --version
 if command -v nvidia-smi >/dev/null; then step "Card" nvidia-smi; else say "" "nvidia-smi is not here"; fi
 step "What mneme finds" "$build/mneme" doctor
-"$build/mneme" doctor | grep -q '^CUDA  *can be used' || die "mneme finds no CUDA device: see $report"
+"$build/mneme" doctor >"$work/doctor"
+grep -q '^CUDA  *can be used' "$work/doctor" || die "mneme finds no CUDA device: see $report"
 
-step "Tests on the device" ctest --test-dir "$build" -L cuda --output-on-failure
-
-peaks=$(mktemp -d)
-trap 'rm -rf "$peaks"' EXIT
-step "The card's own limits" bash -c "'$nvcc' -O3 --no-compress -cudart shared -gencode arch=compute_80,code=compute_80 \
-    tools/gpu_peaks.cu -o '$peaks/gpu_peaks' -lcublasLt && '$peaks/gpu_peaks' $peak_sizes"
-
-for shape in $shapes; do
-    for attention in own cudnn; do
-        # shellcheck disable=SC2086
-        step "$shape, attention $attention" "$build/mneme" bench --device cuda --attention $attention \
-            --shape "$shape" --what prefill,decode,prefix,train $quick
-    done
-done
-# shellcheck disable=SC2086
-step "The same on the CPU" "$build/mneme" bench --device cpu --shape "${shapes%% *}" --what prefill,decode,prefix $quick
+step "The card's own limits" peaks
+step "Tests on the device" ctest --test-dir "$build" -L cuda ${TESTS:+-R "$TESTS"} --output-on-failure
+step "Experiment on the GPU, own attention" experiment own --device cuda --attention own
+step "Experiment on the GPU, cuDNN's attention" experiment cudnn --device cuda --attention cudnn
+step "Experiment on the CPU" experiment cpu --device cpu
+step "Same tables on GPU and CPU" same_tables cpu own
+step "Same tables with cuDNN" same_tables cpu cudnn
 
 say ""
-if [ $failed = 0 ]; then say "All steps passed."; else say "FAILED steps: $(grep -c '^FAILED: ' "$report")"; fi
+if [ $failed = 0 ]; then say "All steps passed."; else say "$failed steps FAILED."; fi
 echo "report: $report"
-exit $failed
+[ $failed = 0 ]
