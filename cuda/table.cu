@@ -16,9 +16,9 @@ static const char *const names[] = {
 };
 
 /* A launcher on its device, inside its range. Without a profiler that costs a nanosecond. */
-template <auto Launcher, int Row> struct ranged;
-template <typename... Arguments, mn_status (*Launcher)(mn_stream *, Arguments...), int Row>
-struct ranged<Launcher, Row> {
+template <auto Launcher, int Row, typename Type = decltype(Launcher)> struct ranged;
+template <auto Launcher, int Row, typename... Arguments>
+struct ranged<Launcher, Row, mn_status (*)(mn_stream *, Arguments...)> {
     static mn_status run(mn_stream *s, Arguments... arguments) {
         MN_TRY(mn_cuda_use(s));
         nvtxRangePushA(names[Row]);
