@@ -220,7 +220,7 @@ mn_status mn_cuda_linear_fwd(mn_stream *s, float *y, int64_t ldy, const float *x
                              mn_epilogue epilogue, mn_compute compute, int64_t m, int64_t n,
                              int64_t k) {
     (void)compute; /* the weights' type decides */
-    (void)layout;  /* this device makes no panels */
+    (void)layout;  /* rows: this backend has no panels */
     if (m == 0) return MN_OK;
     const bool gelu = epilogue == MN_EPILOGUE_GELU;
     const void *in = NULL;

@@ -272,7 +272,8 @@ static void maxima_that_move(void **state) {
             const mn_tensor tq = tensor_3d(q, 1, 1, DIM);
             mn_tensor to = tensor_3d(out, 1, 1, DIM);
             MN_ASSERT_OK(store_run(all->dev[d], &s, rotated, kv));
-            MN_ASSERT_OK(mn_attention_fwd(all->dev[d], &to, NULL, &tq, kv, &seqs, 1, MN_COMPUTE_F32));
+            MN_ASSERT_OK(
+                mn_attention_fwd(all->dev[d], &to, NULL, &tq, kv, &seqs, 1, MN_COMPUTE_F32));
             /* the next best row has weight e^-50 */
             assert_true(fabsf(out[0] - (float)(down ? 0 : KEYS - 1)) < 1e-4f && out[1] == 0);
             guard_free(&mine);

@@ -110,6 +110,15 @@ static void test_refused_batches(void **state) {
     tape_bench_close(&b);
 }
 
+/* Gradients of a pass that failed cannot be used. */
+static void clear_gradients(tape_bench *b) {
+    for (int64_t i = 0; i < b->memory->count * MN_MEMORY_PARAMS; i++) {
+        mn_memory_param row;
+        mn_memory_param_at(&row, b->memory_grad, i);
+        MN_ASSERT_OK(mn_zero(b->device, row.tensor));
+    }
+}
+
 /* Numbers that break are found behind the block where they break: without a broken weight by the
  * block's number, with one by its name. */
 static void test_broken_forward(void **state) {
@@ -141,6 +150,7 @@ static void test_broken_forward(void **state) {
     MN_ASSERT_FAILS(mn_tape_step(b.tape, &batch.batch, NULL, 1, &loss), MN_ERR_NUMERIC,
                     "memory golden: 1 of 256 numbers of memory.2.up.weight are NaN or infinite");
     ((float *)b.memory->layers[1].up_w.data)[5] = 0;
+    clear_gradients(&b);
     MN_ASSERT_OK(mn_tape_step(b.tape, &batch.batch, NULL, 1, &loss));
     tape_bench_close(&b);
 }
@@ -158,8 +168,7 @@ static void test_broken_backward(void **state) {
     MN_ASSERT_FAILS(mn_tape_step(b.tape, &batch.batch, NULL, 2e38f, &loss), MN_ERR_NUMERIC,
                     "gradient");
     assert_true(isfinite(loss) && loss > 0);
-    tape_bench_close(&b); /* its gradients are broken */
-    tape_bench_open(&b, "neox-parallel", 2, false, MN_COMPUTE_F32);
+    clear_gradients(&b);
     /* Gradients add up: a broken one of the step before is still there. */
     ((float *)b.memory_grad->layers[0].gate.data)[0] = NAN;
     MN_ASSERT_FAILS(mn_tape_step(b.tape, &batch.batch, NULL, 1, &loss), MN_ERR_NUMERIC,
@@ -189,11 +198,7 @@ static void test_overflow_is_told(void **state) {
     MN_ASSERT_OK(mn_tape_open(&b.tape, b.stored, b.memory, b.memory_grad, NULL, &options));
     MN_ASSERT_OK(mn_tape_step(b.tape, &batch.batch, NULL, INFINITY, &loss));
     assert_true(mn_tape_overflow(b.tape) && loss == plain);
-    for (int64_t i = 0; i < b.memory->count * MN_MEMORY_PARAMS; i++) {
-        mn_memory_param row;
-        mn_memory_param_at(&row, b.memory_grad, i);
-        MN_ASSERT_OK(mn_zero(b.device, row.tensor));
-    }
+    clear_gradients(&b);
     MN_ASSERT_OK(mn_tape_step(b.tape, &batch.batch, NULL, 65536, &loss));
     assert_true(!mn_tape_overflow(b.tape) && loss == plain);
     ((float *)b.memory->layers[0].gate.data)[0] = NAN;

@@ -17,7 +17,8 @@ typedef struct mn_device {
     const char *name;      /* "cpu", "cuda:0" */
     char description[128]; /* "cpu: 2 threads, avx512, bf16 pairs" */
     bool host_memory;      /* its memory is the host's: mapped files serve as weights */
-    bool narrow_products;  /* products with fp16 and bf16 weights round their other input to that type */
+    bool
+        narrow_products; /* products with fp16 and bf16 weights round their other input to that type */
     int threads;
     mn_status (*alloc)(struct mn_device *device, void **out, size_t bytes); /* zeroed, 64-aligned */
     void (*release)(struct mn_device *device, void *memory, size_t bytes);
@@ -51,7 +52,8 @@ static inline void mn_range_end(const mn_device *device) {
 /* threads 0: all cores that this process may use. */
 mn_status mn_device_open(mn_device **out, const char *spec, int threads);
 void mn_device_close(mn_device **device);
-mn_status mn_device_check(const char *spec); /* fails when no device can have this name; opens nothing */
+mn_status
+mn_device_check(const char *spec); /* fails when no device can have this name; opens nothing */
 
 mn_status mn_cpu_open(mn_device **out, int threads); /* host/cpu: always there */
 

@@ -3,7 +3,7 @@
  * The CPU backend has one kernel table per instruction set, and any number of threads: each test runs
  * on all of them. Results are compared with the oracle within a stated bound, and bit by bit between
  * different numbers of threads. With MNEME_TEST_DEVICE=cuda in the environment, the tests of fp32 kernels run
- * on mirrors of that device instead (mirror.h), twice, and want the same bits. */
+ * on mirrors of that device instead (mirror.h). */
 #ifndef MNEME_TESTS_KERNELS_DEVICES_H
 #define MNEME_TESTS_KERNELS_DEVICES_H
 
@@ -27,15 +27,16 @@ typedef struct devices {
     int count;
 } devices;
 
-/* Two mirrors of the device, the second of which must give the bits of the first. */
+/* Mirrors of the device: two with the alignment of the test's numbers, the second of which must give the
+ * bits of the first, and one where all begin at multiples of 16 bytes, whatever their number. */
 static inline int devices_mirror(devices *all, const char *spec) {
-    for (int threads = 1; threads <= 2; threads++) {
+    for (int i = 0; i < 3; i++) {
         mn_device *dev = NULL;
         if (mn_device_open(&dev, spec, 0) != MN_OK) {
             print_error("%s: %s\n", spec, mn_error());
             return -1;
         }
-        all->dev[all->count] = mirror_open(dev, threads);
+        all->dev[all->count] = mirror_open(dev, i == 1 ? 2 : 1, i == 2);
         if (!all->dev[all->count++]) return -1;
     }
     return 0;

@@ -11,13 +11,14 @@ enum { MOST_ARGUMENTS = 12 };
 typedef struct argument {
     void *host; /* where it is copied back to, when it is an output */
     const void *key;
-    unsigned char *memory, *data; /* on the device; `data` is aligned as `key` is */
+    unsigned char *memory, *data; /* on the device */
     size_t bytes;
 } argument;
 
 typedef struct mirror {
     mn_device device;
     mn_device *inner;
+    bool aligned;
     argument argument[MOST_ARGUMENTS]; /* of the call that runs */
     int count;
 } mirror;
@@ -33,7 +34,7 @@ static argument *take(mirror *m, const void *host, size_t bytes) {
             return &m->argument[i];
         }
     assert_true(m->count < MOST_ARGUMENTS);
-    const size_t lead = (uintptr_t)host % 16;
+    const size_t lead = m->aligned ? 0 : (uintptr_t)host % 16;
     argument *a = &m->argument[m->count++];
     *a = (argument){.key = host, .bytes = bytes};
     void *memory = NULL;
@@ -361,10 +362,11 @@ static mn_status mirror_reserve(mn_device *device, int64_t rows, int64_t width) 
     return m->inner->reserve(m->inner, rows, width);
 }
 
-mn_device *mirror_open(mn_device *device, int threads) {
+mn_device *mirror_open(mn_device *device, int threads, bool aligned) {
     mirror *m = calloc(1, sizeof *m);
     if (!m) return NULL;
     m->inner = device;
+    m->aligned = aligned;
     m->device = (mn_device){.k = &kernels,
                             .stream = (mn_stream *)(void *)m,
                             .name = device->name,
