@@ -132,11 +132,39 @@ static void each(void **state, void (*one)(mn_device *, int64_t, int64_t, int64_
         }
 }
 
+/* A span in front of every length up to a tile: every place of the diagonal in it. */
+static void every_offset(void **state) {
+    enum { DIM = 64, QUERIES = 40, TILE = 64 };
+    for (int32_t len = 0; len < TILE; len++) {
+        problem p = {.dim = DIM, .heads = 1, .kv_heads = 1, .nseq = 1, .queries = QUERIES};
+        p.seqs[0] = (mn_attn_seq){.q_len = QUERIES,
+                                  .shared_begin = {1},
+                                  .shared_len = {len},
+                                  .own_begin = len + 3,
+                                  .own_len = QUERIES};
+        p.rows = len + 3 + QUERIES;
+        fill(&p, true, (uint64_t)len);
+        view w = view_open(&p, false);
+        double *want = doubles(QUERIES * DIM), *bound = doubles(QUERIES * DIM);
+        double lse[QUERIES], lse_bound[QUERIES];
+        float out[QUERIES * DIM];
+        ref_attention(want, w.q, w.k, w.v, p.seqs, 1, 1, 1, DIM, (double)p.scale);
+        forward_on(*state, &p, false, out, NULL);
+        forward_bound(bound, lse, lse_bound, &p, &w);
+        judge("attention behind a span", &p, out, want, bound, DIM, QUERIES * DIM);
+        test_free(want);
+        test_free(bound);
+        view_close(&w);
+        problem_free(&p);
+    }
+}
+
 static void attention_forward(void **state) { each(state, forward_case); }
 static void attention_backward(void **state) { each(state, backward_case); }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(attention_forward),
+                                       cmocka_unit_test(every_offset),
                                        cmocka_unit_test(attention_backward)};
     return cmocka_run_group_tests(tests, remote_setup, remote_teardown);
 }
