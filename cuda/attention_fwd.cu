@@ -148,7 +148,8 @@ static int64_t longest(const mn_attn_seqs *seqs, int64_t group) {
 
 extern "C" mn_status mn_cuda_attention_fwd(mn_stream *s, float *out, float *lse, const float *q,
                                            mn_kv_layer kv, const mn_attn_seqs *seqs, int64_t heads,
-                                           float scale) {
+                                           float scale, mn_compute compute) {
+    (void)compute; /* fp16 inputs, fp32 sums, whatever is asked for */
     const int64_t dim = kv.head_dim, group = heads / kv.kv_heads, rows = longest(seqs, group);
     MN_CHECK(dim <= MN_ATTENTION_MAX_HEAD, MN_ERR_USAGE,
              "attention on CUDA takes heads of at most %d dimensions, not %lld",

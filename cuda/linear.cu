@@ -216,9 +216,11 @@ static mn_status as_type(mn_stream *s, const void **out, int64_t *ld, mn_dtype d
 }
 
 mn_status mn_cuda_linear_fwd(mn_stream *s, float *y, int64_t ldy, const float *x, const void *w,
-                             mn_dtype dtype, const float *bias, mn_epilogue epilogue,
-                             mn_compute compute, int64_t m, int64_t n, int64_t k) {
+                             mn_dtype dtype, mn_layout layout, const float *bias,
+                             mn_epilogue epilogue, mn_compute compute, int64_t m, int64_t n,
+                             int64_t k) {
     (void)compute; /* the weights' type decides */
+    (void)layout;  /* rows: this backend has no panels */
     if (m == 0) return MN_OK;
     const bool gelu = epilogue == MN_EPILOGUE_GELU;
     const void *in = NULL;
@@ -239,9 +241,10 @@ mn_status mn_cuda_linear_fwd(mn_stream *s, float *y, int64_t ldy, const float *x
 }
 
 mn_status mn_cuda_linear_bwd_x(mn_stream *s, float *dx, int64_t lddx, const float *dy, int64_t lddy,
-                               const void *w, mn_dtype dtype, bool add, mn_compute compute,
-                               int64_t m, int64_t n, int64_t k) {
+                               const void *w, mn_dtype dtype, mn_layout layout, bool add,
+                               mn_compute compute, int64_t m, int64_t n, int64_t k) {
     (void)compute;
+    (void)layout;
     if (m == 0) return MN_OK;
     const void *in = NULL;
     MN_TRY(as_type(s, &in, &lddy, dtype, dy, m, n));

@@ -9,7 +9,7 @@ export LC_ALL=C
 jobs=$(nproc)
 logs=build/check
 
-c_files() { find host include tests cuda -name '*.[ch]' -print0 -o -name '*.cu' -print0 -o -name '*.cuh' -print0; }
+c_files() { find host include tests cuda tools -name '*.[ch]' -print0 -o -name '*.cu' -print0 -o -name '*.cuh' -print0 -o -name '*.cpp' -print0; }
 formatter() { command -v clang-format-14 || { clang-format --version 2>/dev/null | grep -q 'version 14\.' && echo clang-format; }; }
 
 case "${1:-}" in
@@ -119,7 +119,7 @@ check_format() { c_files | xargs -0 "$(formatter)" --dry-run -Werror; }
 check_lines() { # no file over 500 lines
     local long
     long=$(find host include $([ ! -d cuda ] || echo cuda) tests tools configs .ci CMakeLists.txt -type f \
-        \( -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.def' -o -name '*.sh' -o -name '*.py' \
+        \( -name '*.[ch]' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' -o -name '*.def' -o -name '*.sh' -o -name '*.py' \
         -o -name '*.cmake' -o -name CMakeLists.txt -o -name run \) -print0 |
         xargs -0 wc -l | awk '$2 != "total" && $1 > 500 { print $2 ": " $1 " lines, at most 500" }')
     [ -z "$long" ] || { printf '%s\n' "$long"; return 1; }

@@ -92,7 +92,7 @@ static const mn_command command = {
         "is not used when it is not.",
     .rows = rows,
     .row_count = sizeof rows / sizeof *rows,
-    .examples = {"mneme doctor", "mneme doctor --json"},
+    .examples = {"mneme doctor", "mneme doctor --json", "mneme doctor --threads 4"},
     .run = run,
 };
 

@@ -17,7 +17,8 @@ typedef struct mn_device {
     const char *name;      /* "cpu", "cuda:0" */
     char description[128]; /* "cpu: 2 threads, avx512, bf16 pairs" */
     bool host_memory;      /* its memory is the host's: mapped files serve as weights */
-    bool narrow_products;  /* products with fp16 and bf16 weights round their other input to that type */
+    bool
+        narrow_products; /* products with fp16 and bf16 weights round their other input to that type */
     int threads;
     mn_status (*alloc)(struct mn_device *device, void **out, size_t bytes); /* zeroed, 64-aligned */
     void (*release)(struct mn_device *device, void *memory, size_t bytes);
@@ -27,6 +28,10 @@ typedef struct mn_device {
     mn_status (*download)(struct mn_device *device, void *to, const void *from, size_t bytes);
     /* Workspace for matrix products with up to `rows` rows of up to `width` inputs; before step 0. */
     mn_status (*reserve)(struct mn_device *device, int64_t rows, int64_t width);
+    /* Weights (n, k) of half precision in the layout that products like best: its bytes, and the copy.
+     * NULL where products read rows. */
+    size_t (*panel_bytes)(int64_t n, int64_t k);
+    mn_status (*to_panels)(struct mn_device *device, void *panels, const mn_tensor *rows);
     size_t (*kv_bytes)(int64_t rows, int64_t kv_heads,
                        int64_t head_dim); /* of K or of V, one layer */
     /* Who computes attention where both can: cuDNN, or the backend itself (as it does after opening). NULL where
@@ -47,7 +52,8 @@ static inline void mn_range_end(const mn_device *device) {
 /* threads 0: all cores that this process may use. */
 mn_status mn_device_open(mn_device **out, const char *spec, int threads);
 void mn_device_close(mn_device **device);
-mn_status mn_device_check(const char *spec); /* fails when no device can have this name; opens nothing */
+mn_status
+mn_device_check(const char *spec); /* fails when no device can have this name; opens nothing */
 
 mn_status mn_cpu_open(mn_device **out, int threads); /* host/cpu: always there */
 

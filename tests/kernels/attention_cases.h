@@ -230,7 +230,8 @@ static inline void forward_on(mn_device *dev, const problem *p, bool in_place, f
     const mn_tensor tq = tensor_3d(d.q, p->queries, p->heads, p->dim);
     mn_tensor tout = tensor_3d(to, p->queries, p->heads, p->dim);
     mn_tensor tl = mn_tensor_2d(l, MN_F32, p->queries, p->heads);
-    MN_ASSERT_OK(mn_attention_fwd(dev, &tout, lse ? &tl : NULL, &tq, d.kv, &d.seqs, p->scale));
+    MN_ASSERT_OK(mn_attention_fwd(dev, &tout, lse ? &tl : NULL, &tq, d.kv, &d.seqs, p->scale,
+                                  MN_COMPUTE_F32));
     remote_read(&r, out, to, (size_t)n * sizeof *out);
     if (lse) remote_read(&r, lse, l, (size_t)nl * sizeof *lse);
     remote_close(&r);

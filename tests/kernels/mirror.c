@@ -290,21 +290,22 @@ static const void *in_weights(mirror *m, const void *w, mn_dtype dtype, int64_t 
 }
 
 static mn_status linear_fwd(mn_stream *s, float *y, int64_t ldy, const float *x, const void *w,
-                            mn_dtype dtype, const float *bias, mn_epilogue epilogue,
-                            mn_compute compute, int64_t rows, int64_t n, int64_t k) {
+                            mn_dtype dtype, mn_layout layout, const float *bias,
+                            mn_epilogue epilogue, mn_compute compute, int64_t rows, int64_t n,
+                            int64_t k) {
     MIRROR;
     return FINISH(linear_fwd, out(m, y, span_of(rows, ldy, n)), ldy, in(m, x, rows * k),
-                  in_weights(m, w, dtype, n * k), dtype, in(m, bias, n), epilogue, compute, rows, n,
-                  k);
+                  in_weights(m, w, dtype, n * k), dtype, layout, in(m, bias, n), epilogue, compute,
+                  rows, n, k);
 }
 
 static mn_status linear_bwd_x(mn_stream *s, float *dx, int64_t lddx, const float *dy, int64_t lddy,
-                              const void *w, mn_dtype dtype, bool add_to, mn_compute compute,
-                              int64_t rows, int64_t n, int64_t k) {
+                              const void *w, mn_dtype dtype, mn_layout layout, bool add_to,
+                              mn_compute compute, int64_t rows, int64_t n, int64_t k) {
     MIRROR;
     return FINISH(linear_bwd_x, out(m, dx, span_of(rows, lddx, k)), lddx,
                   in(m, dy, span_of(rows, lddy, n)), lddy, in_weights(m, w, dtype, n * k), dtype,
-                  add_to, compute, rows, n, k);
+                  layout, add_to, compute, rows, n, k);
 }
 
 static mn_status linear_bwd_w(mn_stream *s, float *dw, float *dbias, const float *dy, int64_t lddy,
