@@ -364,7 +364,7 @@ static void test_bad_weights(void **state) {
          "tensor memory.2.up.bias: expected numbers, found nan in element 2",
          MN_ERR_NUMERIC},
         {"memory.2.up.weight",
-         {"memory.2.up.weight", {zeros, {1, 32}, 2, MN_F32}, NULL},
+         {"memory.2.up.weight", {zeros, {1, 32}, 2, MN_F32, MN_LAYOUT_ROWS}, NULL},
          "tensor memory.2.up.weight: expected shape (6, 32), found (1, 32)",
          MN_ERR_DATA},
         {NULL,
