@@ -18,8 +18,7 @@ template <int DP> struct forward_shape {
         TILE = KEYS * PITCH,
         STAGE = 2 * TILE,
         Q_SHARED = DP > 128,
-        BLOCKS = DP <= 64    ? 4
-                 : DP <= 96  ? 3
+        BLOCKS = DP <= 96    ? 3
                  : DP <= 128 ? 2
                              : 1, /* registers for so many on a
                                                                      multiprocessor */

@@ -7,7 +7,7 @@
  * A block owns every gridDim-th row: it holds a row's x and dy and the weight in registers (row.cuh), writes
  * dx, and adds the row's share to column sums in shared memory. These go to the workspace once per block, and a
  * second kernel adds them in the order of the blocks. How many blocks there are depends on the shape alone,
- * so that the sums have the same bits on every device. Bytes that must move, an element: 12 (x, dy, dx), 16
+ * not on the number of multiprocessors, and so does the order of all sums. Bytes that must move, an element: 12 (x, dy, dx), 16
  * where dx adds; the workspace takes 16 more per block and column. */
 #include "cuda/row.cuh"
 

@@ -27,12 +27,12 @@ PUBLIC void cudnnGetLastErrorString(char *text, size_t size) {
     snprintf(text, size, "%s", last_error);
 }
 
-struct cudnnContext {
+typedef struct context {
     cudaStream_t stream;
-};
+} context;
 
 PUBLIC cudnnStatus_t cudnnCreate(cudnnHandle_t *handle) {
-    *handle = calloc(1, sizeof **handle);
+    *handle = calloc(1, sizeof(context));
     return *handle ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_ALLOC_FAILED;
 }
 PUBLIC cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) {
@@ -40,8 +40,8 @@ PUBLIC cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) {
     return CUDNN_STATUS_SUCCESS;
 }
 PUBLIC cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream) {
-    if (!handle) return refuse(CUDNN_STATUS_BAD_PARAM, "no handle");
-    handle->stream = stream;
+    if (!handle || !stream) return refuse(CUDNN_STATUS_BAD_PARAM, "no stream");
+    ((context *)handle)->stream = stream;
     return CUDNN_STATUS_SUCCESS;
 }
 
@@ -132,9 +132,9 @@ PUBLIC cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t descripto
 PUBLIC cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan,
                                          cudnnBackendDescriptor_t pack) {
     if (!handle) return refuse(CUDNN_STATUS_BAD_PARAM, "no handle");
-    /* the interpreter computes on the host: what stands before it in the stream has to be done */
-    if (cudaStreamSynchronize(handle->stream) != cudaSuccess)
-        return refuse(CUDNN_STATUS_EXECUTION_FAILED, "the stream failed");
+    /* What the stream has to do before; the graph itself runs at once. */
+    if (cudaStreamSynchronize(((context *)handle)->stream) != cudaSuccess)
+        return refuse(CUDNN_STATUS_EXECUTION_FAILED, "the stream failed or captures");
     const char *error = run_graph(plan, pack);
     return error ? refuse(CUDNN_STATUS_EXECUTION_FAILED, error) : CUDNN_STATUS_SUCCESS;
 }
