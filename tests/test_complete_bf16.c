@@ -3,7 +3,8 @@
  * Sums are fp32 all the way and each way of multiplying rounds the same inputs to the same numbers
  * (test_kernels_linear). But the order of a sum depends on how many rows go together and on what is
  * shared, and a hidden state that ends near the middle between two bf16 numbers is then rounded to the
- * other one, 2^-8 away. So two ways are not within 1e-5 of one another. Each of them is a computation in
+ * other one, 2^-8 away; and attention rounds the weights of keys beside the largest so far, which depends
+ * on where a shared span ends. So two ways are not within 1e-5 of one another. Each of them is a computation in
  * bf16, though, as far from the truth as this arithmetic is in this model: `cost`, measured on one that
  * shares and batches nothing against transformers in float64. Hence, for any two of them:
  *   - a token's log-probabilities are at most 2 cost apart, a candidate's as often that as it has tokens;
