@@ -89,7 +89,6 @@ static void fill_normal(float *to, int64_t n, double deviation, uint64_t seed, u
 
 mn_status mn_model_init(mn_model **out, const mn_model_config *config, const char *name,
                         uint64_t seed, mn_device *device) {
-    const double deviation = 0.02; /* initializer_range of GPTNeoXConfig and LlamaConfig */
     const uint64_t streams = UINT64_C(0x696e6974) << 32; /* "init": far from those of the data */
     mn_model *m = NULL;
     mn_status st = MN_OK;
@@ -102,7 +101,8 @@ mn_status mn_model_init(mn_model **out, const mn_model_config *config, const cha
         mn_binding_at(&row, config, m, i);
         float *values = row.weight->data;
         const int64_t n = mn_tensor_count(row.weight);
-        if (row.ndim == 2) fill_normal(values, n, deviation, seed, streams + (uint64_t)i);
+        if (row.ndim == 2)
+            fill_normal(values, n, config->initializer_range, seed, streams + (uint64_t)i);
         else if (strstr(row.name, "norm.weight"))
             for (int64_t e = 0; e < n; e++) values[e] = 1;
     }
