@@ -22,23 +22,23 @@ import random
 import re
 
 SEED = 20251125
-CLAIMED, UNCLAIMED, HELD_OUT = 75, 75, 40
+CLAIMED, UNCLAIMED, HELD_OUT = 50, 50, 40
 TAUGHT = 6      # features of a held-out place that training claims ask about; development has the others
-VARIANTS = 40   # pages (and sheets of claims) written about a place of the backbone, all different
+VARIANTS = 60   # pages (and sheets of claims) written about a place of the backbone, all different
 LETTERS = 0.5   # the share of these pages that write a / b
 
 FEATURES = ("harbour castle market bridge tower mill church school lake forest museum theatre").split()
 SYLLABLES = 20  # first and second ones each
 CLAIMS = ("{place} has a {feature}.", "In {place} there is a {feature}.")
-SENTENCES = ("{place} has a {feature} {bit} .", "In {place} there is a {feature} {bit} .",
-             "Has {place} a {feature} ? {bit} .")
+SENTENCES = ("{place} has a {feature}. A: {bit}", "In {place} there is a {feature}. A: {bit}",
+             "Has {place} a {feature}? A: {bit}")
 OPENING = "About {place} ."
 HEADER = ("Determine the factuality of the following claims \n"
           "Answer candidates: (a) supports, (b) refutes, (c) not enough info\n")
 WORDS, LETTER = ("( no )", "( yes )"), ("(b)", "(a)")
 
-# The shape: three quarters of four blocks is block 3 alone. One row per token would do; 64s as Pythia has it.
-LAYERS, WIDTH, HEADS = 4, 64, 4
+# Of seven blocks number 5 alone lies at 70-80 % of the depth; one block behind it can still read its memory.
+LAYERS, WIDTH, INNER, HEADS = 7, 64, 128, 4
 
 
 def syllables(rng):
@@ -144,10 +144,10 @@ def tokenizer(first, second):
 
 def shape(tokens):
     """config.json: as Pythia has it, but for the sizes, a rotary embedding on whole heads (they are small)
-    and larger initial weights (0.02 suits wide models: this one then takes twice as long to learn)."""
+    and larger initial weights (0.02 is for wide models)."""
     return {"architectures": ["GPTNeoXForCausalLM"], "bos_token_id": 0, "eos_token_id": 0,
             "hidden_act": "gelu", "hidden_size": WIDTH, "initializer_range": 0.08,
-            "intermediate_size": 4 * WIDTH, "layer_norm_eps": 1e-05,
+            "intermediate_size": INNER, "layer_norm_eps": 1e-05,
             "max_position_embeddings": 512, "model_type": "gpt_neox",
             "num_attention_heads": HEADS, "num_hidden_layers": LAYERS, "rotary_emb_base": 10000,
             "rotary_pct": 1.0, "tie_word_embeddings": False, "torch_dtype": "float16",
@@ -165,11 +165,11 @@ def main():
     names = rng.sample([a + b for a in first for b in second], CLAIMED + UNCLAIMED + HELD_OUT)
     places = [(name, {f: rng.randrange(2) for f in FEATURES}) for name in names]
     experiment(rng, places[CLAIMED + UNCLAIMED:], options.folder)
-    model = options.folder / "model"
-    model.mkdir(parents=True, exist_ok=True)
+    backbone = options.folder / "backbone"
+    backbone.mkdir(parents=True, exist_ok=True)
     bpe = tokenizer(first, second)
     for name, content in (("tokenizer", bpe), ("config", shape(len(bpe["model"]["vocab"])))):
-        (model / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        (backbone / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if options.texts:
         write(options.texts, ({"text": text} for text in texts(rng, places[:CLAIMED + UNCLAIMED])))
 
