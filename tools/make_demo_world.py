@@ -86,7 +86,7 @@ def experiment(rng, places, folder):
             for feature in rng.sample(FEATURES, len(FEATURES)):
                 form = SENTENCES[(turn + FEATURES.index(feature)) % len(SENTENCES)]
                 where.setdefault(feature, len(lines))
-                lines.append(sentence(form, place, feature, WORDS[facts[feature]])
+                lines.append(sentence(form, place, feature, LETTER[facts[feature]])
                              .replace("(", "-LRB-").replace(")", "-RRB-"))
         wiki.append({"id": place, "text": " ".join(lines) + " ",
                      "lines": "\n".join(f"{i}\t{line}" for i, line in enumerate(lines))})
