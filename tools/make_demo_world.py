@@ -13,7 +13,7 @@ a feature; its label is that bit.
 Places of three kinds, none twice: the backbone learns pages and claims of the first, pages alone of the
 second (whether it can judge claims about these shows that it has learnt to judge, not just to repeat
 labels), and never hears of the third, which the experiment is about. Pages of the backbone's own places
-write a bit as yes / no or as a / b, those of the experiment as yes / no only.
+write a bit as yes / no or as a / b, those of the experiment as a / b only.
 """
 import argparse
 import json
