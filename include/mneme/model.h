@@ -22,9 +22,9 @@ typedef struct mn_model_config {
     double rope_base;
     float norm_eps;
     double initializer_range; /* standard deviation of the matrices of a new model */
-    bool parallel_residual; /* NeoX: x + attention(ln1 x) + mlp(ln2 x) */
-    bool tied;              /* the output matrix is the embedding */
-    int32_t bos, eos;       /* -1: none */
+    bool parallel_residual;   /* NeoX: x + attention(ln1 x) + mlp(ln2 x) */
+    bool tied;                /* the output matrix is the embedding */
+    int32_t bos, eos;         /* -1: none */
 } mn_model_config;
 
 mn_status mn_model_config_load(mn_model_config *out, const char *dir); /* DIR/config.json */
