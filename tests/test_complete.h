@@ -19,22 +19,31 @@ typedef struct subject {
     mn_device *device;
     mn_model *model;
     mn_session *session; /* for whole sequences */
+    mn_compute compute;
     int64_t vocab;
     double *rows; /* log-probabilities behind tokens `first` and on, (most_rows, vocab) */
     int64_t first, most_rows;
 } subject;
 
-/* For models with a large vocabulary: few rows at a time. */
-static inline void subject_open_path(subject *s, const char *path, int threads, int64_t most_rows) {
-    const mn_session_options options = {
-        .max_tokens = POSITIONS, .kv_rows = POSITIONS, .max_seqs = 1, .max_logits = most_rows};
-    *s = (subject){.most_rows = most_rows};
+static inline void subject_open_any(subject *s, const char *path, int threads, int64_t most_rows,
+                                    mn_compute compute) {
+    const mn_session_options options = {.max_tokens = POSITIONS,
+                                        .kv_rows = POSITIONS,
+                                        .max_seqs = 1,
+                                        .max_logits = most_rows,
+                                        .compute = compute};
+    *s = (subject){.most_rows = most_rows, .compute = compute};
     MN_ASSERT_OK(mn_device_open(&s->device, "cpu", threads));
     MN_ASSERT_OK(mn_model_open(&s->model, path, s->device));
     MN_ASSERT_OK(mn_session_open(&s->session, s->model, &options));
     s->vocab = s->model->config.vocab;
     s->rows = calloc((size_t)(most_rows * s->vocab), sizeof *s->rows);
     assert_non_null(s->rows);
+}
+
+/* For models with a large vocabulary: few rows at a time. */
+static inline void subject_open_path(subject *s, const char *path, int threads, int64_t most_rows) {
+    subject_open_any(s, path, threads, most_rows, MN_COMPUTE_F32);
 }
 
 static inline void subject_open(subject *s, const char *folder, int threads) {
@@ -202,6 +211,7 @@ static inline mn_status run_plan(const subject *s, const mn_plan *plan, mn_compl
     mn_session *session = NULL;
     mn_session_options room;
     mn_plan_session(&room, plan);
+    room.compute = s->compute;
     MN_ASSERT_OK(mn_session_open(&session, s->model, &room));
     const mn_status st = mn_complete(session, plan, answers, hooks);
     mn_session_close(&session);

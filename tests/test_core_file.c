@@ -208,6 +208,35 @@ static void two_writers_do_not_mix(void **state) {
     mn_writer_close(&b);
 }
 
+/* A process that ends without closing its writer leaves the temporary file. */
+static void what_dead_writers_left_goes(void **state) {
+    const mn_test_path dir = mn_test_join(folder(state), "dead");
+    const mn_test_path path = mn_test_join(dir.text, "f");
+    const char *const others[] = {
+        "f", "f.tmp", "f.tmp-Ab3dE", "f.tmp-Ab3dEfg", "g.tmp-Ab3dEf", "ff.tmp-Ab3dEf"};
+    const int count = sizeof others / sizeof *others;
+    mn_test_mkdir(dir.text);
+    for (int i = 0; i < count; i++) mn_test_puts(mn_test_join(dir.text, others[i]).text, "");
+    for (int i = 0; i < 2; i++) {
+        const pid_t child = fork();
+        if (child == 0) {
+            mn_writer *w = NULL;
+            _exit(mn_writer_open(&w, path.text) == MN_OK ? 0 : 1);
+        }
+        int code = -1;
+        assert_int_equal(waitpid(child, &code, 0), child);
+        assert_int_equal(code, 0);
+    }
+    assert_int_equal(entries_in(dir.text), count + 2);
+    MN_ASSERT_OK(mn_writer_clean(path.text));
+    assert_int_equal(entries_in(dir.text), count);
+    for (int i = 0; i < count; i++) assert_file(mn_test_join(dir.text, others[i]).text, "");
+    MN_ASSERT_OK(mn_writer_clean(path.text));
+    MN_ASSERT_OK(mn_writer_clean(mn_test_join(dir.text, "none/f").text));
+    MN_ASSERT_FAILS(mn_writer_clean(mn_test_join(path.text, "f").text), MN_ERR_IO,
+                    "Not a directory");
+}
+
 static void places_that_cannot_be_written(void **state) {
     const mn_test_path path = mn_test_join(folder(state), "no/such/folder");
     const mn_test_path dir = mn_test_join(folder(state), "taken");
@@ -341,6 +370,7 @@ int main(void) {
         cmocka_unit_test(a_commit_replaces_the_file),
         cmocka_unit_test(without_a_commit_nothing_happened),
         cmocka_unit_test(two_writers_do_not_mix),
+        cmocka_unit_test(what_dead_writers_left_goes),
         cmocka_unit_test(places_that_cannot_be_written),
         cmocka_unit_test(a_killed_writer_leaves_the_old_file),
         cmocka_unit_test(a_full_disk_leaves_the_old_file),

@@ -1,68 +1,16 @@
 /* test_evaluate.c - the demo model on the sample world: samples against prompts computed alone,
  * options that change nothing, results against a count of the samples, what is refused. */
-#include "test_complete.h"
-
-#include "mneme/evaluate.h"
-#include "mneme/json.h"
-#include "mneme/log.h"
-
-#include <glob.h>
-#include <stdio.h>
+#include "test_evaluate.h"
 
 enum { ROWS = 25, ANSWER = 8 }; /* tokens at most */
 
-typedef struct world {
-    mn_test_path dir, out, model, data;
-    subject s;
-    mn_tokenizer *tokenizer;
-    mn_fever *fever;
-    mn_eval_options options;
-} world;
-
 static int set_up(void **state) {
-    world *w = calloc(1, sizeof *w);
-    const mn_test_path claims = mn_test_source("data/world/dev.jsonl"),
-                       train = mn_test_source("data/world/train.jsonl"),
-                       wiki = mn_test_source("data/world/wiki");
-    mn_prepare_summary summary;
-    mn_log_set_level(MN_LOG_ERROR);
-    w->dir = mn_test_tmpdir();
-    w->data = mn_test_join(w->dir.text, "data");
-    w->out = mn_test_join(w->dir.text, "out");
-    w->model = mn_test_source("data/demo-model");
-    const mn_prepare_options prepare = {.claims = claims.text,
-                                        .train_claims = train.text,
-                                        .wiki = wiki.text,
-                                        .out = w->data.text,
-                                        .top_pages = 100,
-                                        .threads = 1};
-    MN_ASSERT_OK(mn_fever_prepare(&summary, &prepare));
-    MN_ASSERT_OK(mn_fever_open(&w->fever, w->data.text));
-    subject_open(&w->s, "data/demo-model", 1);
-    MN_ASSERT_OK(mn_tokenizer_open(&w->tokenizer, w->model.text));
-    w->options = (mn_eval_options){.shots = {0, 1, 5},
-                                   .shots_count = 3,
-                                   .generate = true,
-                                   .choice = true,
-                                   .limit = ROWS,
-                                   .max_gen_toks = ANSWER,
-                                   .share_prefixes = true,
-                                   .bootstrap_iters = 20,
-                                   .model_path = w->model.text,
-                                   .data_path = w->data.text,
-                                   .output_path = w->out.text,
-                                   .log_samples = true};
+    world *w = world_open(100);
+    memcpy(w->options.shots, (const int[]){0, 1, 5}, 3 * sizeof(int));
+    w->options.shots_count = 3;
+    w->options.limit = ROWS;
+    w->options.max_gen_toks = ANSWER;
     *state = w;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    world *w = *state;
-    mn_tokenizer_close(&w->tokenizer);
-    subject_close(&w->s);
-    mn_fever_close(&w->fever);
-    mn_test_rmdir(w->dir.text);
-    free(w);
     return 0;
 }
 
@@ -73,18 +21,6 @@ static mn_evaluation *evaluate(world *w, mn_model *model) {
 }
 
 /* ---- files ---- */
-
-/* The only file below the output folder that fits. */
-static mn_test_path only_file(const world *w, const char *pattern) {
-    glob_t found = {0};
-    const mn_test_path path = mn_test_join(w->out.text, pattern);
-    mn_test_path only = {""};
-    if (glob(path.text, 0, NULL, &found) != 0 || found.gl_pathc != 1)
-        fail_msg("%zu files %s", found.gl_pathc, path.text);
-    snprintf(only.text, sizeof only.text, "%s", found.gl_pathv[0]);
-    globfree(&found);
-    return only;
-}
 
 static void no_file(const world *w, const char *pattern) {
     glob_t found = {0};
@@ -104,7 +40,7 @@ static void read_samples(samples *s, const world *w, int shots) {
     char pattern[64];
     size_t len;
     snprintf(pattern, sizeof pattern, "demo-model/samples_fever_%dshot_*.jsonl", shots);
-    const mn_test_path path = only_file(w, pattern);
+    const mn_test_path path = only_file(w->out.text, pattern);
     char *text = mn_test_read(path.text, &len);
     mn_lines lines = mn_lines_over(text, len);
     const char *line;
@@ -118,13 +54,6 @@ static void read_samples(samples *s, const world *w, int shots) {
 
 static void free_samples(samples *s) {
     for (int64_t i = 0; i < s->count; i++) mn_json_close(&s->line[i]);
-}
-
-/* "" stands for null. */
-static const char *text_of(const mn_json *sample, const char *key) {
-    const char *text = NULL;
-    MN_ASSERT_OK(mn_json_string_or(&text, sample, sample->root, key, ""));
-    return text;
 }
 
 static double logprob_of(const mn_json *sample, int candidate) {
@@ -340,7 +269,7 @@ static void test_results(void **state) {
     mn_buf path = {0};
     mn_json *doc = NULL;
     MN_ASSERT_OK(mn_evaluation_write(e, &path));
-    assert_string_equal(path.data, only_file(w, "demo-model/results_*.json").text);
+    assert_string_equal(path.data, only_file(w->out.text, "demo-model/results_*.json").text);
     MN_ASSERT_OK(mn_json_load(&doc, path.data));
     for (int i = 0; i < 3; i++) {
         samples s;
@@ -381,8 +310,8 @@ static void test_output_names(void **state) {
     no_file(w, "deep/er/mine*");
     MN_ASSERT_OK(mn_evaluation_write(e, NULL));
     mn_evaluation_close(&e);
-    only_file(w, "deep/er/mine_*.json");
-    only_file(w, "deep/er/*");
+    only_file(w->out.text, "deep/er/mine_*.json");
+    only_file(w->out.text, "deep/er/*");
 }
 
 /* ---- refused ---- */
@@ -438,7 +367,7 @@ static void test_refused_models(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, world_close)
     const struct CMUnitTest tests[] = {TEST(test_alone),           TEST(test_babble),
                                        TEST(test_options),         TEST(test_parts),
                                        TEST(test_results),         TEST(test_output_names),

@@ -1,58 +1,20 @@
 /* test_evaluate_plan.c - what an evaluation will take: prompts and tokens counted again one by one,
  * arithmetic by hand from the shape, memory. */
-#include "test_complete.h"
-
-#include "mneme/evaluate.h"
-#include "mneme/log.h"
+#include "test_evaluate.h"
 
 enum { ROWS = 9 };
 
-typedef struct world {
-    mn_test_path dir, model;
-    subject s;
-    mn_tokenizer *tokenizer;
-    mn_fever *fever;
-    mn_eval_options options;
-} world;
-
 static int set_up(void **state) {
-    world *w = calloc(1, sizeof *w);
-    const mn_test_path claims = mn_test_source("data/world/dev.jsonl"),
-                       train = mn_test_source("data/world/train.jsonl"),
-                       wiki = mn_test_source("data/world/wiki");
-    mn_prepare_summary summary;
-    mn_log_set_level(MN_LOG_ERROR);
-    w->dir = mn_test_tmpdir();
-    w->model = mn_test_source("data/demo-model");
-    const mn_prepare_options prepare = {.claims = claims.text,
-                                        .train_claims = train.text,
-                                        .wiki = wiki.text,
-                                        .out = w->dir.text,
-                                        .top_pages = 8,
-                                        .threads = 1};
-    MN_ASSERT_OK(mn_fever_prepare(&summary, &prepare));
-    MN_ASSERT_OK(mn_fever_open(&w->fever, w->dir.text));
-    subject_open(&w->s, "data/demo-model", 1);
-    MN_ASSERT_OK(mn_tokenizer_open(&w->tokenizer, w->model.text));
+    world *w = world_open(8);
     w->options = (mn_eval_options){.shots = {0, 2},
                                    .shots_count = 2,
                                    .choice = true,
                                    .limit = ROWS,
                                    .max_gen_toks = 5,
                                    .model_path = w->model.text,
-                                   .data_path = w->dir.text,
-                                   .output_path = w->dir.text};
+                                   .data_path = w->data.text,
+                                   .output_path = w->out.text};
     *state = w;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    world *w = *state;
-    mn_tokenizer_close(&w->tokenizer);
-    subject_close(&w->s);
-    mn_fever_close(&w->fever);
-    mn_test_rmdir(w->dir.text);
-    free(w);
     return 0;
 }
 
@@ -162,5 +124,5 @@ int main(void) {
         cmocka_unit_test(arithmetic),
         cmocka_unit_test(refused),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, world_close);
 }

@@ -1,13 +1,6 @@
 /* test_evaluate_real.c - real FEVER claims and pages with the real tokenizers of Pythia and Llama-2,
  * and random models of their vocabularies. */
-#include "test_complete.h"
-
-#include "mneme/evaluate.h"
-#include "mneme/json.h"
-#include "mneme/log.h"
-
-#include <glob.h>
-#include <stdio.h>
+#include "test_evaluate.h"
 
 enum { ROWS = 40, PAGES = 400, CHECKED = 8, MOST = 6 };
 
@@ -92,23 +85,6 @@ static void stop(real *r) {
     mn_test_rmdir(r->dir.text);
 }
 
-static mn_test_path only_file(const real *r, const char *pattern) {
-    glob_t found = {0};
-    const mn_test_path path = mn_test_join(r->out.text, pattern);
-    mn_test_path only = {""};
-    if (glob(path.text, 0, NULL, &found) != 0 || found.gl_pathc != 1)
-        fail_msg("%zu files %s", found.gl_pathc, path.text);
-    snprintf(only.text, sizeof only.text, "%s", found.gl_pathv[0]);
-    globfree(&found);
-    return only;
-}
-
-static const char *text_of(const mn_json *sample, const char *key) {
-    const char *text = NULL;
-    MN_ASSERT_OK(mn_json_string_or(&text, sample, sample->root, key, ""));
-    return text;
-}
-
 /* The template by hand: header, demonstrations with their letters, the claim. */
 static void check_prompt(const real *r, const mn_json *sample, int64_t row, int shots) {
     const mn_fever_row *e = &r->fever->eval[row];
@@ -168,7 +144,7 @@ static int64_t check_samples(real *r, int shots, int32_t bos, int64_t *right) {
     const char *line;
     int64_t count = 0, read = 0;
     snprintf(pattern, sizeof pattern, "tiny/samples_fever_%dshot_*.jsonl", shots);
-    char *text = mn_test_read(only_file(r, pattern).text, &len);
+    char *text = mn_test_read(only_file(r->out.text, pattern).text, &len);
     mn_lines lines = mn_lines_over(text, len);
     while (mn_lines_next(&lines, &line, &len)) {
         mn_json *sample = NULL;
@@ -215,7 +191,7 @@ static void run(real *r, int32_t bos) {
     MN_ASSERT_OK(mn_evaluation_run(&e, r->s.model, r->tokenizer, r->fever, &options));
     MN_ASSERT_OK(mn_evaluation_write(e, &path));
     mn_evaluation_close(&e);
-    assert_string_equal(path.data, only_file(r, "tiny/results_*.json").text);
+    assert_string_equal(path.data, only_file(r->out.text, "tiny/results_*.json").text);
     MN_ASSERT_OK(mn_json_load(&doc, path.data));
     for (int i = 0; i < 3; i++) {
         char task[32], choice[40];

@@ -1,25 +1,8 @@
 /* test_evaluate_variants.c - base and memories in one evaluation: rows, samples and audit are those of
  * evaluations one by one; what has no effect is refused by name. */
-#include "test_complete.h"
+#include "test_evaluate.h"
 
-#include "mneme/evaluate.h"
-#include "mneme/json.h"
-#include "mneme/log.h"
-
-#include <glob.h>
-#include <stdio.h>
-
-enum { ROWS = 20, MEMORIES = 3, SHOTS = 2, VARIANTS = MEMORIES + 1 };
-
-typedef struct world {
-    mn_test_path dir, out, model, data;
-    subject s;
-    mn_tokenizer *tokenizer;
-    mn_fever *fever;
-    mn_memory *memories[MEMORIES];
-    const mn_memory *list[MEMORIES];
-    mn_eval_options options;
-} world;
+enum { ROWS = 20, MEMORIES = MOST_MEMORIES, SHOTS = 2, VARIANTS = MEMORIES + 1 };
 
 static const char *const names[MEMORIES] = {"gpt_wikipage", "gpt_template-wd0.05", "both"};
 
@@ -37,58 +20,20 @@ static mn_memory *make_memory(world *w, const char *name, const int64_t *blocks,
 }
 
 static int set_up(void **state) {
-    world *w = calloc(1, sizeof *w);
+    world *w = world_open(100);
     static const int64_t blocks[] = {1, 2, 3};
-    const mn_test_path claims = mn_test_source("data/world/dev.jsonl"),
-                       train = mn_test_source("data/world/train.jsonl"),
-                       wiki = mn_test_source("data/world/wiki");
-    mn_prepare_summary summary;
-    mn_log_set_level(MN_LOG_ERROR);
-    w->dir = mn_test_tmpdir();
-    w->data = mn_test_join(w->dir.text, "data");
-    w->out = mn_test_join(w->dir.text, "out");
-    w->model = mn_test_source("data/demo-model");
-    const mn_prepare_options prepare = {.claims = claims.text,
-                                        .train_claims = train.text,
-                                        .wiki = wiki.text,
-                                        .out = w->data.text,
-                                        .top_pages = 100,
-                                        .threads = 1};
-    MN_ASSERT_OK(mn_fever_prepare(&summary, &prepare));
-    MN_ASSERT_OK(mn_fever_open(&w->fever, w->data.text));
-    subject_open(&w->s, "data/demo-model", 1);
-    MN_ASSERT_OK(mn_tokenizer_open(&w->tokenizer, w->model.text));
     w->memories[0] = make_memory(w, names[0], blocks + 1, 1, 0.5, 1);
     w->memories[1] = make_memory(w, names[1], blocks + 1, 2, 0.8, 2);
     w->memories[2] = make_memory(w, names[2], blocks, 2, 1, 3);
     for (int i = 0; i < MEMORIES; i++) w->list[i] = w->memories[i];
-    w->options = (mn_eval_options){.shots = {0, 1},
-                                   .shots_count = SHOTS,
-                                   .generate = true,
-                                   .choice = true,
-                                   .limit = ROWS,
-                                   .batch_size = 7,
-                                   .max_gen_toks = 6,
-                                   .share_prefixes = true,
-                                   .bootstrap_iters = 20,
-                                   .model_path = w->model.text,
-                                   .data_path = w->data.text,
-                                   .output_path = w->out.text,
-                                   .log_samples = true,
-                                   .memories = w->list,
-                                   .memory_count = MEMORIES};
+    w->options.shots[1] = 1;
+    w->options.shots_count = SHOTS;
+    w->options.limit = ROWS;
+    w->options.batch_size = 7;
+    w->options.max_gen_toks = 6;
+    w->options.memories = w->list;
+    w->options.memory_count = MEMORIES;
     *state = w;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    world *w = *state;
-    for (int i = 0; i < MEMORIES; i++) mn_memory_close(&w->memories[i]);
-    mn_tokenizer_close(&w->tokenizer);
-    subject_close(&w->s);
-    mn_fever_close(&w->fever);
-    mn_test_rmdir(w->dir.text);
-    free(w);
     return 0;
 }
 
@@ -183,17 +128,6 @@ static void test_one_by_one(void **state) {
 
 /* ---- files ---- */
 
-static mn_test_path only_file(const world *w, const char *pattern) {
-    glob_t found = {0};
-    const mn_test_path path = mn_test_join(w->out.text, pattern);
-    mn_test_path only = {""};
-    if (glob(path.text, 0, NULL, &found) != 0 || found.gl_pathc != 1)
-        fail_msg("%zu files %s", found.gl_pathc, path.text);
-    snprintf(only.text, sizeof only.text, "%s", found.gl_pathv[0]);
-    globfree(&found);
-    return only;
-}
-
 static const cJSON *at(const cJSON *node, const char *key) {
     const cJSON *found = cJSON_GetObjectItemCaseSensitive(node, key);
     if (!found) fail_msg("no key %s", key);
@@ -230,7 +164,7 @@ static void test_files(void **state) {
     mn_buf path = {0}, table = {0};
     mn_json *doc = NULL;
     MN_ASSERT_OK(mn_evaluation_write(e, &path));
-    assert_string_equal(path.data, only_file(w, "demo-model/results_*.json").text);
+    assert_string_equal(path.data, only_file(w->out.text, "demo-model/results_*.json").text);
     MN_ASSERT_OK(mn_json_load(&doc, path.data));
     const cJSON *results = at(doc->root, "results");
     assert_int_equal(cJSON_GetArraySize(results), 2 * SHOTS * VARIANTS);
@@ -247,12 +181,13 @@ static void test_files(void **state) {
     for (int v = 0; v < MEMORIES; v++) assert_non_null(strstr(table.data, names[v]));
     assert_non_null(strstr(table.data, "mean |dh|/|h|"));
     assert_non_null(strstr(table.data, "1-shot choice pretrained and 1-shot choice both "));
-    only_file(w, "demo-model/samples_fever_0shot_2*.jsonl");
-    only_file(w, "demo-model/samples_fever_1shot@gpt_wikipage_*.jsonl");
+    only_file(w->out.text, "demo-model/samples_fever_0shot_2*.jsonl");
+    only_file(w->out.text, "demo-model/samples_fever_1shot@gpt_wikipage_*.jsonl");
     const char *const pattern[] = {"demo-model/samples_fever_1shot_2*.jsonl",
                                    "demo-model/samples_fever_1shot@both_*.jsonl"};
     char *text[2];
-    for (int i = 0; i < 2; i++) text[i] = mn_test_read(only_file(w, pattern[i]).text, NULL);
+    for (int i = 0; i < 2; i++)
+        text[i] = mn_test_read(only_file(w->out.text, pattern[i]).text, NULL);
     assert_string_not_equal(text[0], text[1]);
     for (int i = 0; i < 2; i++) free(text[i]);
     mn_buf_free(&table);
@@ -315,7 +250,7 @@ static void test_names(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, world_close)
     const struct CMUnitTest tests[] = {TEST(test_one_by_one), TEST(test_files),
                                        TEST(test_without_effect), TEST(test_names)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,13 +20,15 @@ typedef struct bench {
     mn_checkpoint *reference;
 } bench;
 
-static void open_bench(bench *b, const char *name, int64_t max_tokens, mn_compute compute) {
+/* `packed`: weights of half precision in panels, as the program uses them. */
+static void open_bench(bench *b, const char *name, bool packed, mn_compute compute) {
     char dir[512], reference[600];
     snprintf(dir, sizeof dir, "%s/tests/golden/%s", MN_SOURCE_DIR, name);
     snprintf(reference, sizeof reference, "%s/reference.safetensors", dir);
     assert_int_equal(mn_device_open(&b->device, "cpu", 2), MN_OK);
     if (mn_model_open(&b->model, dir, b->device) != MN_OK) fail_msg("%s", mn_error());
-    const mn_session_options options = {.max_tokens = max_tokens,
+    if (packed) assert_int_equal(mn_model_pack(b->model), MN_OK);
+    const mn_session_options options = {.max_tokens = MAX_TOKENS,
                                         .kv_rows = MAX_TOKENS,
                                         .max_seqs = 4,
                                         .max_logits = 32,
@@ -104,10 +106,11 @@ static void compare_logits(bench *b, int length, int64_t step, double allowed) {
 
 static void test_logits(void **state) {
     const int lengths[] = {1, 7, 513};
-    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+    for (size_t n = 0; n < 2 * sizeof models / sizeof *models; n++) {
+        const size_t i = n / 2;
         bench b = {0};
         print_message("%s\n", models[i]);
-        open_bench(&b, models[i], MAX_TOKENS, MN_COMPUTE_F32);
+        open_bench(&b, models[i], n % 2, MN_COMPUTE_F32);
         for (int l = 0; l < 3; l++) compare_logits(&b, lengths[l], MAX_TOKENS, 2e-4);
         compare_logits(&b, 513, 100, 2e-4); /* in chunks: later ones attend to the cache */
         close_bench(&b);
@@ -118,9 +121,10 @@ static void test_logits(void **state) {
 /* bf16 keeps 8 bits: each product is off by up to 2^-8 relative; a few layers of random signs stay
  * within three hundredths of the range, a wrong layout does not. */
 static void test_bf16(void **state) {
-    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+    for (size_t n = 0; n < 2 * sizeof models / sizeof *models; n++) {
+        const size_t i = n / 2;
         bench b = {0};
-        open_bench(&b, models[i], MAX_TOKENS, MN_COMPUTE_BF16);
+        open_bench(&b, models[i], n % 2, MN_COMPUTE_BF16);
         compare_logits(&b, 7, MAX_TOKENS, 3e-2);
         compare_logits(&b, 513, MAX_TOKENS, 3e-2);
         close_bench(&b);
@@ -129,9 +133,10 @@ static void test_bf16(void **state) {
 }
 
 static void test_greedy(void **state) {
-    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+    for (size_t n = 0; n < 2 * sizeof models / sizeof *models; n++) {
+        const size_t i = n / 2;
         bench b = {0};
-        open_bench(&b, models[i], MAX_TOKENS, MN_COMPUTE_F32);
+        open_bench(&b, models[i], n % 2, MN_COMPUTE_F32);
         const mn_tensor *prompt = get(&b, "greedy_prompt");
         const int32_t *want = get(&b, "greedy_ids")->data;
         int32_t ids[MAX_TOKENS];

@@ -216,32 +216,37 @@ static void attention_refuses(void **state) {
     const mn_kv_layer kv = {.k = cache[0], .v = cache[1], .rows = 16, .kv_heads = 1, .head_dim = 4};
     const mn_attn_seq good = {.q_len = 3, .own_len = 3};
     mn_attn_seq s = good;
-    MN_ASSERT_OK(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1));
-    MN_ASSERT_OK(mn_attention_fwd(dev, &out, NULL, &tq, kv, NULL, 0, 1));
+    MN_ASSERT_OK(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1, MN_COMPUTE_F32));
+    MN_ASSERT_OK(mn_attention_fwd(dev, &out, NULL, &tq, kv, NULL, 0, 1, MN_COMPUTE_F32));
     s.own_begin = 14;
-    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1), "rows 14 to 17 of 16");
+    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1, MN_COMPUTE_F32),
+            "rows 14 to 17 of 16");
     s = good;
     s.shared_begin[1] = 10;
     s.shared_len[1] = 7;
-    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1), "rows 10 to 17 of 16");
+    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1, MN_COMPUTE_F32),
+            "rows 10 to 17 of 16");
     s.shared_begin[1] = -1;
-    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1), "sequence 0");
+    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1, MN_COMPUTE_F32), "sequence 0");
     s.shared_begin[1] = INT32_MAX;
     s.shared_len[1] = INT32_MAX;
-    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1), "rows 2147483647 to 4294967294");
+    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1, MN_COMPUTE_F32),
+            "rows 2147483647 to 4294967294");
     s = good;
     s.own_len = 2;
-    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1), "2 own rows");
+    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1, MN_COMPUTE_F32), "2 own rows");
     s = good;
     s.q_begin = 1;
-    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1), "queries 1 + 3 of 3");
+    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1, MN_COMPUTE_F32),
+            "queries 1 + 3 of 3");
     s = good;
     out.shape[0] = 2;
-    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1), "attention: out");
+    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, kv, &s, 1, 1, MN_COMPUTE_F32), "attention: out");
     out = tq;
     mn_kv_layer odd = kv;
     odd.kv_heads = 3;
-    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, odd, &s, 1, 1), "2 heads of size 4 over 3");
+    REFUSES(mn_attention_fwd(dev, &out, NULL, &tq, odd, &s, 1, 1, MN_COMPUTE_F32),
+            "2 heads of size 4 over 3");
 }
 
 static void logits_refuse(void **state) {

@@ -54,9 +54,11 @@ static void check_mask(const mn_attn_seq *s, int64_t query) {
 
 /* Errors of a score: those of the sum, and 4 units of each rotated key; they and exp's error change
  * every weight by that share, and the two sums over the keys add theirs. Exact scores have none.
- * Weights below the smallest normal number may be 0. size = sum of weight x |v|, the oracle's result for |v|. */
+ * Weights below the smallest normal number may be 0. size = sum of weight x |v|, the oracle's result for |v|.
+ * In bf16 each weight is rounded to 8 bits before it is multiplied, an error of up to 2^-8 of it. */
 static void attention_bound(double *bound, const store *s, const batch *b, const double *q,
-                            double scale, bool exact) {
+                            double scale, bool exact, mn_compute compute) {
+    const double rounding = compute == MN_COMPUTE_BF16 ? 0x1p-8 : 0;
     const int64_t dim = s->e.dim, heads = s->e.heads, per = heads / s->e.kv_heads;
     const int64_t count = s->rows * s->e.kv_heads * dim;
     double *v = doubles(count), *size = doubles(b->queries * heads * dim);
@@ -80,7 +82,7 @@ static void attention_bound(double *bound, const store *s, const batch *b, const
                                            : scale * (sum_bound(dim) * largest + 4 * unit * turned);
                 for (int64_t d = 0; d < dim; d++) {
                     const int64_t at = ((b->seqs[n].q_begin + i) * heads + h) * dim + d;
-                    bound[at] = size[at] * 2 * (score + sum_bound(keys)) + tiny;
+                    bound[at] = size[at] * (2 * (score + sum_bound(keys)) + rounding) + tiny;
                 }
             }
     test_free(v);
@@ -120,16 +122,18 @@ static void lse_oracle(output *lse, const store *s, const batch *b, const double
 }
 
 static void attention_on(mn_device *dev, float *out, float *lse, const float *q, const store *s,
-                         const batch *b, mn_kv_layer kv, double scale) {
+                         const batch *b, mn_kv_layer kv, double scale, mn_compute compute) {
     const mn_tensor tq = tensor_3d((void *)(uintptr_t)q, b->queries, s->e.heads, s->e.dim);
     mn_tensor to = tensor_3d(out, b->queries, s->e.heads, s->e.dim);
     mn_tensor tl = mn_tensor_2d(lse, MN_F32, b->queries, s->e.heads);
-    MN_ASSERT_OK(
-        mn_attention_fwd(dev, &to, lse ? &tl : NULL, &tq, kv, b->seqs, SEQS, (float)scale));
+    MN_ASSERT_OK(mn_attention_fwd(dev, &to, lse ? &tl : NULL, &tq, kv, b->seqs, SEQS, (float)scale,
+                                  compute));
 }
 
-/* Cache rows that no token was stored to hold NaN: nobody may see them. */
-static void attention_case(const devices *all, const geometry *e, int32_t len, bool exact) {
+/* Cache rows that no token was stored to hold NaN: nobody may see them. In bf16 the inputs are whole
+ * numbers that bf16 holds, and the scale is a power of two: scores are exact, only weights are rounded. */
+static void attention_case(const devices *all, const geometry *e, int32_t len, bool exact,
+                           mn_compute compute) {
     guards g = {0};
     store s;
     uint64_t state = (uint64_t)(e->dim * 1000 + len);
@@ -142,7 +146,9 @@ static void attention_case(const devices *all, const geometry *e, int32_t len, b
     }
     store_seal(&s, &g);
     const int64_t n = b.queries * e->heads * e->dim, own = e->heads * e->dim;
-    const double scale = exact ? 1 : 1 / sqrt((double)e->dim);
+    const double scale = compute == MN_COMPUTE_BF16 ? 0x1p-10
+                         : exact                    ? 1
+                                                    : 1 / sqrt((double)e->dim);
     float *q = guard_f32(&g, n), *out = guard_f32(&g, n);
     for (int64_t i = 0; i < n; i++) {
         const double x = 2 * random_unit(&state) - 1;
@@ -151,13 +157,15 @@ static void attention_case(const devices *all, const geometry *e, int32_t len, b
     guard_seal(&g, q);
     double *dq = doubles_of(q, MN_F32, n), *want = doubles(n), *bound = doubles(n);
     ref_attention(want, dq, s.k, s.v, b.seqs, SEQS, e->heads, e->kv_heads, e->dim, scale);
-    attention_bound(bound, &s, &b, dq, scale, exact);
+    attention_bound(bound, &s, &b, dq, scale, exact, compute);
     output lse = output_open(&g, "lse", b.queries * e->heads, false, &state);
     lse_oracle(&lse, &s, &b, dq, scale, exact);
     char what[96];
     snprintf(what, sizeof what, "head size %lld, %lld heads on %lld, %d queries%s",
              (long long)e->dim, (long long)e->heads, (long long)e->kv_heads, len,
-             exact ? ", exact" : "");
+             compute == MN_COMPUTE_BF16 ? ", bf16"
+             : exact                    ? ", exact"
+                                        : "");
     verdict v = verdict_open(what, want + own, bound + own, n - own);
     for (int d = 0; d < all->count; d++) {
         guards mine = {0};
@@ -169,7 +177,7 @@ static void attention_case(const devices *all, const geometry *e, int32_t len, b
         guard_seal(&mine, kv.v);
         memset(out, 0xFF, (size_t)n * sizeof *out);
         output_reset(&lse);
-        attention_on(dev, out, lse.data, q, &s, &b, kv, scale);
+        attention_on(dev, out, lse.data, q, &s, &b, kv, scale, compute);
         for (int64_t i = 0; i < own; i++) assert_true(isnan(out[i])); /* nobody's query */
         verdict_on(&v, dev, out + own);
         for (int64_t h = 0; h < e->heads; h++) {
@@ -179,7 +187,7 @@ static void attention_case(const devices *all, const geometry *e, int32_t len, b
         output_judge(&lse, dev);
         if (dev->threads == MAX_TEST_THREADS) { /* out may be q, and lse may be left out */
             memcpy(out, q, (size_t)n * sizeof *out);
-            attention_on(dev, out, NULL, out, &s, &b, kv, scale);
+            attention_on(dev, out, NULL, out, &s, &b, kv, scale, compute);
             assert_memory_equal(out + own, v.first, (size_t)(n - own) * sizeof *out);
         }
         guard_free(&mine);
@@ -208,7 +216,7 @@ static void test_attention_fwd(void **state) {
                                 .rotary = sizes[d] / 2 / (i % 3 + 1) * 2 % (sizes[d] + 1),
                                 .interleaved = group[0] == group[1],
                                 .padding = i % 4};
-            attention_case(*state, &e, lengths[l], false);
+            attention_case(*state, &e, lengths[l], false, MN_COMPUTE_F32);
         }
 }
 
@@ -220,7 +228,18 @@ static void scores_of_any_size(void **state) {
     for (size_t d = 0; d < 3; d++)
         for (size_t l = 0; l < 4; l++) {
             const geometry e = {.dim = sizes[d], .heads = 2, .kv_heads = 1, .padding = 1};
-            attention_case(*state, &e, lengths[l], true);
+            attention_case(*state, &e, lengths[l], true, MN_COMPUTE_F32);
+        }
+}
+
+static void inputs_rounded_to_bf16(void **state) {
+    static const int64_t sizes[] = {1, 15, 20, 64, 80, 128, 256};
+    static const int32_t lengths[] = {1, 2, 15, 17, 48, 49, 65, 130};
+    for (size_t d = 0; d < sizeof sizes / sizeof *sizes; d++)
+        for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
+            const geometry e = {
+                .dim = sizes[d], .heads = 2, .kv_heads = 1 + (int64_t)(d + l) % 2, .padding = 1};
+            attention_case(*state, &e, lengths[l], true, MN_COMPUTE_BF16);
         }
 }
 
@@ -252,7 +271,8 @@ static void maxima_that_move(void **state) {
             const mn_tensor tq = tensor_3d(q, 1, 1, DIM);
             mn_tensor to = tensor_3d(out, 1, 1, DIM);
             MN_ASSERT_OK(store_run(all->dev[d], &s, rotated, kv));
-            MN_ASSERT_OK(mn_attention_fwd(all->dev[d], &to, NULL, &tq, kv, &seq, 1, 1));
+            MN_ASSERT_OK(
+                mn_attention_fwd(all->dev[d], &to, NULL, &tq, kv, &seq, 1, 1, MN_COMPUTE_F32));
             /* the next best row has weight e^-50 */
             assert_true(fabsf(out[0] - (float)(down ? 0 : KEYS - 1)) < 1e-4f && out[1] == 0);
             guard_free(&mine);
@@ -265,6 +285,7 @@ static void maxima_that_move(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         MN_TESTED_ATTENTION(MN_TEST_ROW) cmocka_unit_test(scores_of_any_size),
+        cmocka_unit_test(inputs_rounded_to_bf16),
         cmocka_unit_test(maxima_that_move),
     };
     return cmocka_run_group_tests(tests, devices_setup, devices_teardown);

@@ -3,6 +3,7 @@
 #include "mneme/ops.h"
 
 #include "kernels/outputs.h"
+#include "kernels/panels.h"
 #include "kernels/rows.h"
 #include "oracle.h"
 #include "oracle_bwd.h"
@@ -69,14 +70,18 @@ static void bwd_x_case(const devices *all, const int64_t *shape, mn_dtype dtype,
     absolute(dw, n * k);
     ref_linear_bwd(size, NULL, NULL, ddy, NULL, dw, m, n, k);
     product_bound(&dx, size, n);
-    for (int d = 0; d < all->count; d++) {
+    for (int i = 0; i < 2 * all->count; i++) {
         guards mine = {0};
-        mn_device *dev = all->dev[d];
+        mn_device *dev = all->dev[i % all->count];
+        mn_tensor tw = mn_tensor_2d(w, dtype, n, k);
+        if (i >= all->count) {
+            if (!has_panels(dev, dtype)) continue;
+            tw = panels_of(&mine, dev, &tw);
+        }
         output_reset(&dx);
         float *wide = spread(&mine, dx.data, m, k, lddx);
         mn_tensor tdx = mn_tensor_2d(wide, MN_F32, m, k);
         const mn_tensor tdy = mn_tensor_2d(wide_dy, MN_F32, m, n);
-        const mn_tensor tw = mn_tensor_2d(w, dtype, n, k);
         MN_ASSERT_OK(dev->reserve(dev, m, n > k ? n : k));
         MN_ASSERT_OK(mn_linear_bwd_x(dev, &tdx, lddx, &tdy, lddy, &tw, add, compute));
         gather_rows(dx.data, wide, m, k, lddx);

@@ -3,6 +3,7 @@
 #include "mneme/ops.h"
 
 #include "kernels/devices.h"
+#include "kernels/panels.h"
 #include "kernels/rows.h"
 #include "oracle.h"
 
@@ -68,23 +69,30 @@ static void run_linear(const devices *all, const linear *c) {
              (long long)c->m, (long long)c->n, (long long)c->k, mn_dtype_name(c->dtype),
              (int)c->epilogue, c->bias, (long long)c->padding, c->compute == MN_COMPUTE_BF16);
     verdict v = verdict_open(what, want, bound, mn);
-    for (int d = 0; d < all->count; d++) {
+    for (int i = 0; i < 2 * all->count; i++) {
+        mn_device *dev = all->dev[i % all->count];
+        guards mine = {0};
         mn_tensor ty = mn_tensor_2d(y, MN_F32, c->m, c->n), tb = mn_tensor_1d(bias, MN_F32, c->n);
         const mn_tensor tx = mn_tensor_2d(x, MN_F32, c->m, c->k);
-        const mn_tensor tw = mn_tensor_2d(w, c->dtype, c->n, c->k);
+        mn_tensor tw = mn_tensor_2d(w, c->dtype, c->n, c->k);
+        if (i >= all->count) {
+            if (!has_panels(dev, c->dtype)) continue;
+            tw = panels_of(&mine, dev, &tw);
+        }
         memset(y, 0xFF, (size_t)span * sizeof *y);
         if (c->epilogue == MN_EPILOGUE_ADD)
             for (int64_t r = 0; r < c->m; r++)
                 memcpy(y + r * ldy, before + r * ldy, (size_t)c->n * sizeof *y);
-        MN_ASSERT_OK(all->dev[d]->reserve(all->dev[d], c->m, c->k));
-        const mn_status st = mn_linear_fwd(all->dev[d], &ty, ldy, &tx, &tw, c->bias ? &tb : NULL,
+        MN_ASSERT_OK(dev->reserve(dev, c->m, c->k));
+        const mn_status st = mn_linear_fwd(dev, &ty, ldy, &tx, &tw, c->bias ? &tb : NULL,
                                            c->epilogue, c->compute);
         MN_ASSERT_OK(st);
-        for (int64_t i = 0; i < mn; i++) packed[i] = y[i / c->n * ldy + i % c->n];
-        verdict_on(&v, all->dev[d], packed);
-        for (int64_t i = 0; i < span; i++)
-            if (i % ldy >= c->n && !isnan(y[i])) fail_msg("%s: padding was written", what);
+        for (int64_t e = 0; e < mn; e++) packed[e] = y[e / c->n * ldy + e % c->n];
+        verdict_on(&v, dev, packed);
+        for (int64_t e = 0; e < span; e++)
+            if (e % ldy >= c->n && !isnan(y[e])) fail_msg("%s: padding was written", what);
         guard_check(&g);
+        guard_free(&mine);
     }
     verdict_close(&v);
     double *const used[] = {dx, dw, db, want, bound, start};
@@ -172,6 +180,41 @@ static void all_options_of_small_products(void **state) {
     every_option(*state, 1, 67, 35, MN_COMPUTE_F32);
     every_option(*state, 5, 67, 35, MN_COMPUTE_F32);
     every_option(*state, 13, 67, 35, MN_COMPUTE_F32);
+}
+
+/* From panels the bits are the same for any number of rows: there is one order of the sums. */
+static void panels_have_one_order(void **state) {
+    const devices *all = *state;
+    enum { N = 101, K = 2065, MAX = 70 };
+    static const int64_t counts[] = {1, 2, 3, 4, 5, 8, 11, 12, 13, 16, 33, 70};
+    guards g = {0};
+    uint64_t seed = 6;
+    float *x = guard_random(&g, MAX * K, 1, &seed), *y = guard_f32(&g, MAX * N), first[N];
+    void *w = guard_weights(&g, MN_F16, N * K, 1, &seed);
+    const mn_tensor rows = mn_tensor_2d(w, MN_F16, N, K);
+    for (int d = 0; d < all->count; d++)
+        for (int compute = MN_COMPUTE_F32; compute <= MN_COMPUTE_BF16; compute++) {
+            if (!has_panels(all->dev[d], MN_F16)) continue;
+            if (compute == MN_COMPUTE_BF16 && strstr(all->dev[d]->description, "oneDNN"))
+                continue; /* its sums have an order of their own for each shape */
+            guards mine = {0};
+            const mn_tensor tw = panels_of(&mine, all->dev[d], &rows);
+            for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+                const int64_t m = counts[i];
+                mn_tensor ty = mn_tensor_2d(y, MN_F32, m, N);
+                const mn_tensor tx = mn_tensor_2d(x + (MAX - m) * K, MN_F32, m, K);
+                MN_ASSERT_OK(all->dev[d]->reserve(all->dev[d], m, K));
+                MN_ASSERT_OK(mn_linear_fwd(all->dev[d], &ty, N, &tx, &tw, NULL, MN_EPILOGUE_STORE,
+                                           (mn_compute)compute));
+                const float *last = y + (m - 1) * N; /* always the same input */
+                if (m == 1) memcpy(first, last, sizeof first);
+                if (memcmp(first, last, sizeof first) != 0)
+                    fail_msg("%s, compute %d: with %lld rows the last has other bits",
+                             all->dev[d]->description, compute, (long long)m);
+            }
+            guard_free(&mine);
+        }
+    guard_free(&g);
 }
 
 /* A tensor in a file may begin anywhere: 2 bytes off for half precision, and fp32 likewise. */
@@ -281,6 +324,7 @@ static void gelu_over_the_whole_range(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         MN_TESTED_LINEAR(MN_TEST_ROW) cmocka_unit_test(other_rows_do_not_matter),
+        cmocka_unit_test(panels_have_one_order),
         cmocka_unit_test(all_options_of_small_products),
         cmocka_unit_test(weights_at_odd_addresses),
         cmocka_unit_test(inputs_rounded_to_bf16),

@@ -14,7 +14,7 @@ static void check_values(mn_device *dev, const store *s, mn_kv_layer kv) {
     guard_seal(&g, seqs);
     const mn_tensor tq = tensor_3d(q, s->tokens, heads, dim);
     mn_tensor to = tensor_3d(out, s->tokens, heads, dim);
-    MN_ASSERT_OK(mn_attention_fwd(dev, &to, NULL, &tq, kv, seqs, s->tokens, 1));
+    MN_ASSERT_OK(mn_attention_fwd(dev, &to, NULL, &tq, kv, seqs, s->tokens, 1, MN_COMPUTE_F32));
     for (int64_t i = 0; i < n; i++)
         if ((double)out[i] != s->v[s->row[i / (heads * dim)] * heads * dim + i % (heads * dim)])
             fail_msg("%s: stored value %lld is %g", dev->description, (long long)i, (double)out[i]);
@@ -39,7 +39,7 @@ static void check_keys(mn_device *dev, const store *s, mn_kv_layer kv) {
                                 .shared_len = {1}};
     const mn_tensor tq = tensor_3d(q, queries, heads, dim);
     mn_tensor to = tensor_3d(out, queries, heads, dim);
-    MN_ASSERT_OK(mn_attention_fwd(dev, &to, NULL, &tq, kv, seqs, queries, 1));
+    MN_ASSERT_OK(mn_attention_fwd(dev, &to, NULL, &tq, kv, seqs, queries, 1, MN_COMPUTE_F32));
     for (int64_t i = dim; i < queries; i++) /* token 0 sees only itself, twice */
         for (int64_t h = 0; h < heads; h++) {
             const double p = (double)out[(i * heads + h) * dim];

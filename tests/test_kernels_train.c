@@ -189,9 +189,10 @@ static void forward_attention_checks_lse(void **state) {
     const mn_tensor q = f32_3d(3, 2, 4);
     mn_tensor out = q, lse = mn_tensor_2d(sums, MN_F32, 3, 2);
     out.data = result;
-    MN_ASSERT_OK(mn_attention_fwd(dev, &out, &lse, &q, kv, &seq, 1, 1));
+    MN_ASSERT_OK(mn_attention_fwd(dev, &out, &lse, &q, kv, &seq, 1, 1, MN_COMPUTE_F32));
     lse.shape[1] = 3;
-    REFUSES(mn_attention_fwd(dev, &out, &lse, &q, kv, &seq, 1, 1), "attention: lse");
+    REFUSES(mn_attention_fwd(dev, &out, &lse, &q, kv, &seq, 1, 1, MN_COMPUTE_F32),
+            "attention: lse");
 }
 
 static void rows_refuse(void **state) {

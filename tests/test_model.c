@@ -228,6 +228,43 @@ static double element(const mn_tensor *t, int64_t i) {
     return (double)(t->dtype == MN_F16 ? mn_f16_to_f32(h) : mn_bf16_to_f32(h));
 }
 
+/* Matrices that only products read move to panels, if they are of half precision; nothing else may read
+ * them then. The embedding stays; tied to the output matrix, it has a copy in panels. */
+static void test_pack(void **state) {
+    static const char *const ties[] = {", \"tie_word_embeddings\": false}",
+                                       ", \"tie_word_embeddings\": true}"};
+    mn_device *device = NULL;
+    (void)state;
+    MN_ASSERT_OK(mn_device_open(&device, "cpu", 2));
+    for (int k = 0; k < 6; k++) {
+        const mn_dtype dtype = (mn_dtype)(k / 2);
+        const bool tied = k % 2, half = dtype != MN_F32;
+        char text[1024];
+        mn_model *m = NULL;
+        mn_model_config c;
+        snprintf(text, sizeof text, "%s%s", NEOX, ties[tied]);
+        MN_ASSERT_OK(parse(&c, text));
+        MN_ASSERT_OK(mn_model_random(&m, &c, "made up", dtype, 5, device));
+        for (int twice = 0; twice < 2; twice++) {
+            MN_ASSERT_OK(mn_model_pack(m));
+            for (int64_t i = 0; i < mn_binding_count(&c); i++) {
+                mn_binding_row row;
+                mn_binding_at(&row, &c, m, i);
+                const bool packed = half && row.ndim == 2 && row.weight != &m->embed_w;
+                assert_int_equal(row.weight->layout, packed ? MN_LAYOUT_PANELS : MN_LAYOUT_ROWS);
+            }
+            assert_int_equal(m->head_w.layout, half ? MN_LAYOUT_PANELS : MN_LAYOUT_ROWS);
+        }
+        MN_ASSERT_OK(mn_model_check_finite(m));
+        mn_model *copy = NULL;
+        if (half)
+            MN_ASSERT_FAILS(mn_model_trainable(&copy, m), MN_ERR_USAGE,
+                            "cast: x lies in panels, rows expected");
+        mn_model_close(&m);
+    }
+    mn_device_close(&device);
+}
+
 /* Matrices and biases about N(0, 0.02), norm weights about 1; the seed decides. */
 static void test_random(void **state) {
     static const mn_dtype dtypes[] = {MN_F32, MN_F16, MN_BF16};
@@ -403,10 +440,11 @@ static void test_session_limits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_named),     cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_keys),      cmocka_unit_test(test_refused_configs),
-        cmocka_unit_test(test_binding),   cmocka_unit_test(test_random),
-        cmocka_unit_test(test_unaligned), cmocka_unit_test(test_session_limits),
+        cmocka_unit_test(test_named),          cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_keys),           cmocka_unit_test(test_refused_configs),
+        cmocka_unit_test(test_binding),        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_pack),           cmocka_unit_test(test_unaligned),
+        cmocka_unit_test(test_session_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

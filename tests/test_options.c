@@ -62,38 +62,7 @@ static mn_status begin(fixture *f) {
     return mn_options_open(&f->options, groups, 2);
 }
 
-static mn_status parse_line(fixture *f, char *const *argv) {
-    int argc = 0;
-    while (argv[argc]) argc++;
-    const mn_status st = begin(f);
-    return st == MN_OK ? mn_options_parse(f->options, argc, argv) : st;
-}
-#define PARSE(f, ...) parse_line((f), (char *[]){(char[]){"sample"}, __VA_ARGS__, NULL})
-
-/* PARSE has to fail with wrong usage and exactly this message. */
-#define REFUSES(message, ...)                                                                      \
-    do {                                                                                           \
-        fixture bad_;                                                                              \
-        MN_ASSERT_FAILS(PARSE(&bad_, __VA_ARGS__), MN_ERR_USAGE, NULL);                            \
-        assert_string_equal(mn_error(), message);                                                  \
-        mn_options_close(&bad_.options);                                                           \
-    } while (0)
-
-static mn_status read_config(fixture *f, const char *text) {
-    mn_json *doc = NULL;
-    mn_status st = begin(f);
-    if (st == MN_OK) st = mn_json_parse(&doc, text, strlen(text), "c.json");
-    if (st == MN_OK) st = mn_options_config(f->options, doc);
-    mn_json_close(&doc);
-    return st;
-}
-
-static void config_refuses(const char *text, const char *message) {
-    fixture f;
-    MN_ASSERT_FAILS(read_config(&f, text), MN_ERR_USAGE, NULL);
-    assert_string_equal(mn_error(), message);
-    mn_options_close(&f.options);
-}
+#include "test_options.h"
 
 static void assert_list(const mn_option_list *list, size_t count, const int64_t *items) {
     assert_int_equal(list->count, count);

@@ -198,6 +198,42 @@ static void test_cache_refused(void **state) {
     trained_close(&t);
 }
 
+/* One open model for several trainings: the bits of each that opens its own. In full mode weights change: it
+ * is not touched. */
+static void test_backbone(void **state) {
+    trained t;
+    size_t len, other_len;
+    mn_model *model = NULL;
+    (void)state;
+    trained_open(&t, "llama-gqa", 1);
+    set_short(&t);
+    train(&t);
+    char *bytes = result_file(&t, "adapter_model.safetensors", &len);
+    MN_ASSERT_OK(mn_model_open(&model, t.model.text, t.device));
+    t.options.backbone = model;
+    t.options.learning_rate *= 2;
+    train(&t);
+    t.options.learning_rate /= 2;
+    train(&t);
+    char *other = result_file(&t, "adapter_model.safetensors", &other_len);
+    assert_same_bytes(bytes, len, other, other_len);
+    free(other);
+    t.options.memory.init_from = NULL;
+    t.options.update = MN_UPDATE_FULL;
+    t.options.max_steps = 1;
+    train(&t);
+    t.options.memory.init_from = t.model.text;
+    t.options.update = MN_UPDATE_MEMORY;
+    t.options.max_steps = 0;
+    train(&t);
+    other = result_file(&t, "adapter_model.safetensors", &other_len);
+    assert_same_bytes(bytes, len, other, other_len);
+    free(other);
+    free(bytes);
+    mn_model_close(&model);
+    trained_close(&t);
+}
+
 /* ---- decay ---- */
 
 static char group_of(const char *name) {
@@ -436,9 +472,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_batches),
         cmocka_unit_test(test_cache),         cmocka_unit_test(test_cache_refused),
-        cmocka_unit_test(test_decay_groups),  cmocka_unit_test(test_early_stop),
-        cmocka_unit_test(test_eval_loss),     cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_bad_keys),      cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_backbone),      cmocka_unit_test(test_decay_groups),
+        cmocka_unit_test(test_early_stop),    cmocka_unit_test(test_eval_loss),
+        cmocka_unit_test(test_not_finite),    cmocka_unit_test(test_bad_keys),
+        cmocka_unit_test(test_plan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

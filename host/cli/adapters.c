@@ -2,30 +2,44 @@
 #include "cli/adapters.h"
 
 #include "mneme/buf.h"
+#include "mneme/file.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* The last part of a path, whatever slashes it ends with. */
-static char *folder_name(const char *path, size_t len) {
+static char *folder_name(const char *path) {
+    size_t len = strlen(path);
     while (len > 1 && path[len - 1] == '/') len--;
     size_t begin = len;
     while (begin > 0 && path[begin - 1] != '/') begin--;
     return mn_strdup_n(path + begin, len - begin);
 }
 
-static mn_status add(mn_adapters *a, const mn_model *model, const char *path, size_t len) {
-    mn_status st = MN_OK;
-    char *dir = mn_strdup_n(path, len);
-    MN_CHECK(dir, MN_ERR_MEMORY, "no memory for the adapters");
-    MN_CHECK_GOTO(len > 0, MN_ERR_USAGE, "a name in the list of adapters is empty");
-    MN_GOTO(mn_memory_load(&a->memories[a->count], model, dir));
-    a->names[a->count++] = folder_name(path, len);
-    MN_CHECK_GOTO(a->names[a->count - 1], MN_ERR_MEMORY, "no memory for the adapters");
-done:
-    free(dir);
-    return st;
+static mn_status begin(mn_adapters *a, size_t most) {
+    a->memories = calloc(most, sizeof(mn_memory *));
+    a->names = calloc(most, sizeof(char *));
+    MN_CHECK(a->memories && a->names, MN_ERR_MEMORY, "no memory for the adapters");
+    return MN_OK;
+}
+
+static mn_status add(mn_adapters *a, const mn_model *model, const char *dir) {
+    MN_TRY(mn_memory_load(&a->memories[a->count], model, dir));
+    a->names[a->count++] = folder_name(dir);
+    MN_CHECK(a->names[a->count - 1], MN_ERR_MEMORY, "no memory for the adapters");
+    return MN_OK;
+}
+
+/* The list's next name; *at goes to the comma behind it or to the end. */
+static mn_status next_name(mn_buf *name, const char **at) {
+    mn_buf_clear(name);
+    for (; **at && **at != ','; ++*at) {
+        if (strncmp(*at, "\\,", 2) == 0) ++*at;
+        MN_TRY(mn_buf_append(name, *at, 1));
+    }
+    MN_CHECK(name->len > 0, MN_ERR_USAGE, "a name in the list of adapters is empty");
+    return MN_OK;
 }
 
 static bool own_names_differ(const mn_adapters *a) {
@@ -48,21 +62,33 @@ static mn_status choose_names(mn_adapters *a) {
 
 mn_status mn_adapters_open(mn_adapters *out, const mn_model *model, const char *list) {
     mn_status st = MN_OK;
+    mn_buf name = {0};
     size_t most = 1;
     *out = (mn_adapters){0};
     if (!list || !*list) return MN_OK;
     for (const char *p = list; *p; p++) most += *p == ',';
-    out->memories = calloc(most, sizeof(mn_memory *));
-    out->names = calloc(most, sizeof(char *));
-    MN_CHECK_GOTO(out->memories && out->names, MN_ERR_MEMORY, "no memory for the adapters");
+    MN_GOTO(begin(out, most));
     for (const char *p = list;; p++) {
-        const size_t len = strcspn(p, ",");
-        MN_GOTO(add(out, model, p, len));
-        p += len;
+        MN_GOTO(next_name(&name, &p));
+        MN_CHECK_GOTO(most == 1 || mn_dir_exists(name.data), MN_ERR_IO,
+                      "%s: no such adapter folder (a comma in a folder's name is written \\,)",
+                      name.data);
+        MN_GOTO(add(out, model, name.data));
         if (!*p) break;
     }
     st = choose_names(out);
 done:
+    mn_buf_free(&name);
+    if (st != MN_OK) mn_adapters_close(out);
+    return st;
+}
+
+mn_status mn_adapters_open_one(mn_adapters *out, const mn_model *model, const char *dir) {
+    *out = (mn_adapters){0};
+    if (!dir || !*dir) return MN_OK;
+    mn_status st = begin(out, 1);
+    if (st == MN_OK) st = add(out, model, dir);
+    if (st == MN_OK) st = choose_names(out);
     if (st != MN_OK) mn_adapters_close(out);
     return st;
 }

@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "mneme/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,19 +108,8 @@ static mn_session_options limits_of(const mn_bench_options *o, mn_compute comput
     return s;
 }
 
-/* MemAvailable of /proc/meminfo in bytes; huge when it cannot be read. */
-static double available_memory(void) {
-    char line[256];
-    double kilobytes = 1e15;
-    FILE *file = fopen("/proc/meminfo", "r");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "MemAvailable: %lf", &kilobytes) == 1) break;
-    if (file) fclose(file);
-    return kilobytes * 1024;
-}
-
 mn_status mn_bench_want_memory(double bytes, const char *what) {
-    const double there = available_memory();
+    const double there = mn_memory_available();
     MN_CHECK(bytes < there, MN_ERR_MEMORY, "%s needs %.1f GB of memory, %.1f GB are available",
              what, bytes / 1e9, there / 1e9);
     return MN_OK;
@@ -128,12 +118,16 @@ mn_status mn_bench_want_memory(double bytes, const char *what) {
 static mn_status open_model(mn_bench *b) {
     const mn_bench_options *o = b->options;
     mn_model_config config;
-    if (o->model) return mn_model_open(&b->model, o->model, b->device);
+    if (o->model) {
+        MN_TRY(mn_model_open(&b->model, o->model, b->device));
+        return mn_model_pack(b->model);
+    }
     MN_TRY(mn_model_config_named(&config, o->shape));
     const double embedding = config.tied ? 0 : (double)(config.vocab * config.dim) * 2;
     MN_TRY(mn_bench_want_memory(mn_bench_weight_bytes(&config, MN_F16) + embedding, o->shape));
     mn_log(MN_LOG_DEBUG, "drawing random weights of %s", o->shape);
-    return mn_model_random(&b->model, &config, o->shape, MN_F16, (uint64_t)o->seed, b->device);
+    MN_TRY(mn_model_random(&b->model, &config, o->shape, MN_F16, (uint64_t)o->seed, b->device));
+    return mn_model_pack(b->model);
 }
 
 static mn_status open_session(mn_bench *b) {

@@ -1,5 +1,4 @@
 /* cmd_eval.c - mneme eval: the few-shot FEVER table of a model. */
-#include "cli/adapters.h"
 #include "cli/commands.h"
 #include "cli/keys.h"
 #include "cli/loaded.h"
@@ -14,7 +13,8 @@ const mn_option mn_eval_rows[MN_EVAL_ROWS] = {
     MN_OPT_PATH(mn_eval_keys, model, "DIR", mn_required, "a Hugging Face model folder"),
     MN_OPT_STRING(
         mn_eval_keys, adapter, "DIR,DIR..", NULL,
-        "adapter folders: each is evaluated beside the model without one, in the same pass"),
+        "adapter folders: each is evaluated beside the model without one, in the same pass "
+        "('\\,' is a comma of a name)"),
     MN_OPT_FLAG(mn_eval_keys, no_base, "false", "only the adapters"),
     MN_OPT_PATH(mn_eval_keys, data, "DIR", mn_required, "a folder that mneme prepare has written"),
     MN_OPT_I64_LIST(mn_eval_keys, num_fewshot, "0,1,2,3,4,5", 0, MN_MAX_SHOTS,
@@ -66,16 +66,15 @@ static mn_status run(const mn_cli *cli, const void *options) {
     mn_eval_options settings = mn_eval_library(o);
     mn_status st = MN_OK;
     mn_loaded loaded = {0};
-    mn_adapters adapters = {0};
     mn_fever *fever = NULL;
     mn_evaluation *evaluation = NULL;
     mn_buf path = {0};
     MN_GOTO(mn_fever_open(&fever, o->data));
     MN_GOTO(mn_loaded_open(&loaded, cli, o->model));
-    MN_GOTO(mn_adapters_open(&adapters, loaded.model, o->adapter));
-    settings.memories = (const mn_memory *const *)adapters.memories;
-    settings.names = (const char *const *)adapters.names;
-    settings.memory_count = adapters.count;
+    MN_GOTO(mn_adapters_open(&loaded.adapters, loaded.model, o->adapter));
+    settings.memories = (const mn_memory *const *)loaded.adapters.memories;
+    settings.names = (const char *const *)loaded.adapters.names;
+    settings.memory_count = loaded.adapters.count;
     MN_GOTO(mn_evaluation_run(&evaluation, loaded.model, loaded.tokenizer, fever, &settings));
     MN_GOTO(mn_evaluation_write(evaluation, &path));
     MN_GOTO(mn_results_print(stdout, mn_evaluation_results(evaluation), false));
@@ -83,7 +82,6 @@ static mn_status run(const mn_cli *cli, const void *options) {
 done:
     mn_buf_free(&path);
     mn_evaluation_close(&evaluation);
-    mn_adapters_close(&adapters);
     mn_loaded_close(&loaded);
     mn_fever_close(&fever);
     return st;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 typedef struct generate_options {
-    const char *model, *prompt, *jsonl;
+    const char *model, *adapter, *prompt, *jsonl;
     int64_t max_new_tokens, seed, batch_size;
     double temperature;
     int compute;
@@ -14,6 +14,8 @@ typedef struct generate_options {
 
 static const mn_option rows[] = {
     MN_OPT_PATH(generate_options, model, "DIR", mn_required, "a Hugging Face model folder"),
+    MN_OPT_PATH(generate_options, adapter, "DIR", NULL,
+                "an adapter folder: its memory is at work in the model"),
     MN_OPT_STRING(generate_options, prompt, "TEXT", NULL, "the text to go on from"),
     MN_OPT_PATH(generate_options, jsonl, "FILE", NULL,
                 "many prompts: objects with \"prompt\", one per line; - is standard input. Adds "
@@ -84,6 +86,7 @@ static mn_status run(const mn_cli *cli, const void *options) {
     mn_status st = MN_OK;
     MN_CHECK(!o->prompt != !o->jsonl, MN_ERR_USAGE, "give either --prompt or --jsonl");
     MN_GOTO(mn_loaded_open(&loaded, cli, o->model));
+    MN_GOTO(mn_adapters_open_one(&loaded.adapters, loaded.model, o->adapter));
     if (o->jsonl) MN_GOTO(mn_kept_read(&list, o->jsonl, replaced, fill, &loaded));
     else MN_GOTO(one_prompt(&list, &loaded, o->prompt));
     const mn_complete_hooks hooks = {.eos = loaded.model->config.eos,
@@ -114,7 +117,7 @@ static const mn_command command = {
     .examples =
         {"mneme generate --model pythia-70m --prompt \"The capital of France is\"",
          "mneme generate --model pythia-70m --jsonl prompts.jsonl --temperature 0.8 --seed 7",
-         NULL},
+         "mneme generate --model pythia-70m --adapter doc --prompt \"The capital of France is\""},
     .run = run,
 };
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 typedef struct score_options {
-    const char *model, *jsonl;
+    const char *model, *adapter, *jsonl;
     int64_t batch_size;
     int compute;
     bool no_share;
@@ -13,6 +13,8 @@ typedef struct score_options {
 
 static const mn_option rows[] = {
     MN_OPT_PATH(score_options, model, "DIR", mn_required, "a Hugging Face model folder"),
+    MN_OPT_PATH(score_options, adapter, "DIR", NULL,
+                "an adapter folder: its memory is at work in the model"),
     MN_OPT_PATH(score_options, jsonl, "FILE", mn_required,
                 "objects with \"context\" and \"continuation\", one per line; - is standard input"),
     MN_OPT_I64_AUTO(score_options, batch_size, "auto", 1, 65536, "prompts per batch"),
@@ -88,6 +90,7 @@ static mn_status run(const mn_cli *cli, const void *options) {
     reader r = {.loaded = &loaded};
     mn_status st = MN_OK;
     MN_GOTO(mn_loaded_open(&loaded, cli, o->model));
+    MN_GOTO(mn_adapters_open_one(&loaded.adapters, loaded.model, o->adapter));
     MN_GOTO(mn_kept_read(&list, o->jsonl, replaced, fill, &r));
     MN_GOTO(mn_kept_answer(&list, &loaded, &plan, (mn_compute)o->compute, 0, &hooks));
     MN_GOTO(print_scores(&list));
@@ -109,7 +112,8 @@ static const mn_command command = {
     .rows = rows,
     .row_count = sizeof rows / sizeof *rows,
     .examples = {"mneme score --model pythia-70m --jsonl pairs.jsonl",
-                 "mneme score --model pythia-70m --jsonl - --batch_size 32", NULL},
+                 "mneme score --model pythia-70m --jsonl - --batch_size 32",
+                 "mneme score --model pythia-70m --adapter doc --jsonl pairs.jsonl"},
     .run = run,
 };
 

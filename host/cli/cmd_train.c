@@ -32,8 +32,9 @@ const mn_option mn_train_rows[MN_TRAIN_ROWS] = {
 
 mn_status mn_train_library(mn_train_options *out, const mn_train_keys *v) {
     *out = v->options;
-    out->on_step = NULL; /* no key */
+    out->on_step = NULL; /* no keys */
     out->context = NULL;
+    out->backbone = NULL;
     MN_CHECK(v->memory.location.count == 2, MN_ERR_USAGE,
              "memory.location: expected 2 numbers, from and to, found %zu",
              v->memory.location.count);

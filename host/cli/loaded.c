@@ -8,6 +8,7 @@ const char *const mn_compute_choices[] = {"f32", "bf16", NULL};
 mn_status mn_loaded_open(mn_loaded *l, const mn_cli *cli, const char *dir) {
     MN_TRY(mn_device_open(&l->device, cli->common.device, (int)cli->common.threads));
     MN_TRY(mn_model_open(&l->model, dir, l->device));
+    MN_TRY(mn_model_pack(l->model));
     MN_TRY(mn_tokenizer_open(&l->tokenizer, dir));
     const mn_model_config *c = &l->model->config;
     MN_TRY(mn_model_fits_tokens(c, mn_tokenizer_size(l->tokenizer), dir));
@@ -17,6 +18,7 @@ mn_status mn_loaded_open(mn_loaded *l, const mn_cli *cli, const char *dir) {
 }
 
 void mn_loaded_close(mn_loaded *l) {
+    mn_adapters_close(&l->adapters);
     mn_tokenizer_close(&l->tokenizer);
     mn_model_close(&l->model);
     mn_device_close(&l->device);
@@ -29,11 +31,18 @@ mn_status mn_loaded_complete(mn_loaded *l, const mn_request *requests, int64_t c
     mn_plan *plan = NULL;
     mn_session *session = NULL;
     mn_session_options room;
-    MN_GOTO(mn_plan_make(&plan, l->model, requests, count, options));
+    mn_plan_options with = *options;
+    const mn_adapters *a = &l->adapters;
+    MN_CHECK(a->count <= 1, MN_ERR_USAGE, "%lld adapters, where one can be", (long long)a->count);
+    with.variants = (const mn_memory *const *)a->memories;
+    with.variant_count = a->count;
+    MN_GOTO(mn_plan_make(&plan, l->model, requests, count, &with));
     mn_plan_session(&room, plan);
     room.compute = compute;
+    room.audit = a->count > 0;
     MN_GOTO(mn_session_open(&session, l->model, &room));
     MN_GOTO(mn_complete(session, plan, answers, hooks));
+    if (a->count > 0) st = mn_completions_effect(answers, NULL, count, a->memories[0], a->names[0]);
 done:
     mn_session_close(&session);
     mn_plan_close(&plan);

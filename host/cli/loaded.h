@@ -2,6 +2,7 @@
 #ifndef MNEME_CLI_LOADED_H
 #define MNEME_CLI_LOADED_H
 
+#include "cli/adapters.h"
 #include "cli/common.h"
 #include "mneme/complete.h"
 #include "mneme/model.h"
@@ -11,12 +12,14 @@ typedef struct mn_loaded {
     mn_device *device;
     mn_model *model;
     mn_tokenizer *tokenizer;
+    mn_adapters adapters; /* none, until somebody opens them beside the model */
 } mn_loaded;
 
 mn_status mn_loaded_open(mn_loaded *out, const mn_cli *cli, const char *dir);
 void mn_loaded_close(mn_loaded *loaded); /* safe twice */
 
-/* Plans, opens a session and answers requests: what score and generate have in common. */
+/* Plans, opens a session and answers requests, with the adapter if there is one (two are for an
+ * evaluation). An adapter that changes nothing is MN_ERR_DATA. */
 mn_status mn_loaded_complete(mn_loaded *loaded, const mn_request *requests, int64_t count,
                              const mn_plan_options *plan, mn_compute compute,
                              mn_completion *answers, const mn_complete_hooks *hooks);

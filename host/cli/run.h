@@ -41,6 +41,7 @@ typedef struct mn_run {
     char *prepared, *train, *eval, *report, *config;
     mn_run_variant *variants;
     size_t count;
+    mn_model *backbone; /* keys.model for all steps, opened when the first one needs it */
     bool is_prepared, is_trained, has_evaluation, is_evaluated, is_reported;
     int lock;
 } mn_run;
@@ -69,6 +70,7 @@ unsigned mn_run_bound(const char *key); /* cmd_run.c, which has the tables */
 mn_status mn_run_plan(mn_run *run);  /* prints what is to be done and what it takes */
 mn_status mn_run_steps(mn_run *run); /* does it */
 mn_status mn_run_evaluate(mn_run *run, mn_device *device);
+mn_status mn_run_backbone(mn_run *run, mn_device *device); /* opens it */
 
 /* The keys of a step as its command would have them. */
 mn_prepare_keys mn_run_prepare_keys(const mn_run *run);

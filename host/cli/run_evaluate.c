@@ -8,24 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What one evaluation needs to live: the last one opened first closes. */
-typedef struct pass {
-    mn_model *model;
-    mn_tokenizer *tokenizer;
-    mn_evaluation *evaluation;
-} pass;
-
-static mn_status open_pass(pass *p, const char *dir, mn_device *device) {
-    MN_TRY(mn_model_open(&p->model, dir, device));
-    return mn_tokenizer_open(&p->tokenizer, dir);
-}
-
-static void close_pass(pass *p) {
-    mn_evaluation_close(&p->evaluation);
-    mn_tokenizer_close(&p->tokenizer);
-    mn_model_close(&p->model);
-}
-
 /* Prints the table and marks the evaluation as done. */
 static mn_status finish(mn_run *run, const mn_results *results, const char *path) {
     MN_TRY(mn_results_print(stdout, results, false));
@@ -38,28 +20,30 @@ static mn_status finish(mn_run *run, const mn_results *results, const char *path
 static mn_status evaluate_memories(mn_run *run, const mn_fever *fever, mn_device *device) {
     mn_eval_options options = mn_run_eval_options(run);
     mn_status st = MN_OK;
-    pass p = {0};
+    mn_tokenizer *tokenizer = NULL;
+    mn_evaluation *evaluation = NULL;
     mn_buf path = {0};
     mn_memory **memories = calloc(run->count + 1, sizeof *memories);
     const mn_memory **views = calloc(run->count + 1, sizeof *views);
     const char **names = calloc(run->count + 1, sizeof *names);
     MN_CHECK_GOTO(memories && views && names, MN_ERR_MEMORY, "no memory for variants");
-    MN_GOTO(open_pass(&p, run->keys.model, device));
+    MN_GOTO(mn_run_backbone(run, device));
+    MN_GOTO(mn_tokenizer_open(&tokenizer, run->keys.model));
     for (size_t i = 0; i < run->count; i++) {
-        MN_GOTO(mn_memory_load(&memories[i], p.model, run->variants[i].dir));
+        MN_GOTO(mn_memory_load(&memories[i], run->backbone, run->variants[i].dir));
         views[i] = memories[i];
         names[i] = run->variants[i].name;
     }
     options.memories = views;
     options.names = names;
     options.memory_count = (int64_t)run->count;
-    MN_GOTO(mn_evaluation_run(&p.evaluation, p.model, p.tokenizer, fever, &options));
-    MN_GOTO(mn_evaluation_write(p.evaluation, &path));
-    st = finish(run, mn_evaluation_results(p.evaluation), path.data);
+    MN_GOTO(mn_evaluation_run(&evaluation, run->backbone, tokenizer, fever, &options));
+    MN_GOTO(mn_evaluation_write(evaluation, &path));
+    st = finish(run, mn_evaluation_results(evaluation), path.data);
 done:
-    mn_evaluation_close(&p.evaluation);
+    mn_evaluation_close(&evaluation);
     for (size_t i = 0; memories && i < run->count; i++) mn_memory_close(&memories[i]);
-    close_pass(&p);
+    mn_tokenizer_close(&tokenizer);
     mn_buf_free(&path);
     free(names);
     free(views);
@@ -68,6 +52,25 @@ done:
 }
 
 /* ---- whole models ---- */
+
+/* What one evaluation needs to live: the last one opened first closes. */
+typedef struct pass {
+    mn_model *model;
+    mn_tokenizer *tokenizer;
+    mn_evaluation *evaluation;
+} pass;
+
+static mn_status open_pass(pass *p, const char *dir, mn_device *device) {
+    MN_TRY(mn_model_open(&p->model, dir, device));
+    MN_TRY(mn_model_pack(p->model));
+    return mn_tokenizer_open(&p->tokenizer, dir);
+}
+
+static void close_pass(pass *p) {
+    mn_evaluation_close(&p->evaluation);
+    mn_tokenizer_close(&p->tokenizer);
+    mn_model_close(&p->model);
+}
 
 /* One table from the base's evaluation and those of the others, behind it in `passes`. */
 static mn_status join_results(mn_run *run, pass *passes, size_t count) {

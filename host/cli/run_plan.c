@@ -102,6 +102,7 @@ static mn_status open_inputs(plan *p) {
     if (!mn_dir_exists(run->keys.model)) return named_shape(p);
     MN_TRY(mn_model_config_load(&p->config, run->keys.model));
     MN_TRY(mn_model_open(&p->model, run->keys.model, p->device));
+    MN_TRY(mn_model_pack(p->model));
     MN_TRY(mn_tokenizer_open(&p->tokenizer, run->keys.model));
     return run->is_prepared ? mn_fever_open(&p->fever, run->data) : MN_OK;
 }
@@ -147,6 +148,7 @@ static mn_status add_training(plan *p, const mn_run_variant *v) {
     MN_TRY(st);
     if (v->done || !p->model || !p->fever) return skip_cells(p, 6);
     MN_TRY(mn_run_train_options(&options, p->run, v));
+    options.backbone = p->model;
     MN_TRY(mn_train_plan(&e, p->device, &options));
     MN_TRY(mn_table_cell(p->table, "%lld", (long long)e.samples));
     MN_TRY(mn_table_cell(p->table, "%lld", (long long)e.steps));

@@ -67,15 +67,23 @@ static mn_status prepare(mn_run *run) {
     return mn_prepare_print(&keys, run->cli);
 }
 
+mn_status mn_run_backbone(mn_run *run, mn_device *device) {
+    if (run->backbone) return MN_OK;
+    MN_TRY(mn_model_open(&run->backbone, run->keys.model, device));
+    return mn_model_pack(run->backbone);
+}
+
 /* Training that has ended before is looked at again as long as something is to be done with it: the
  * library refuses what was trained on other data or another model. */
-static mn_status train_variant(const mn_run *run, const mn_run_variant *v, mn_device *device) {
+static mn_status train_variant(mn_run *run, const mn_run_variant *v, mn_device *device) {
     mn_train_options options;
     mn_train_summary summary = {.finished_before = true};
     MN_TRY(stopped("training"));
     if (!v->done) mn_log(MN_LOG_INFO, "train %s", v->name);
     if (!run->is_evaluated) {
         MN_TRY(mn_run_train_options(&options, run, v));
+        if (!mn_run_full(run)) MN_TRY(mn_run_backbone(run, device));
+        options.backbone = run->backbone;
         MN_TRY(mn_fail_in(mn_train(&summary, device, &options), "%s", v->name));
     }
     if (summary.finished_before)
@@ -128,6 +136,7 @@ mn_status mn_run_steps(mn_run *run) {
         mn_log(MN_LOG_INFO, "report: skipped, %s is there", run->report);
     else st = report(run);
 done:
+    mn_model_close(&run->backbone);
     mn_device_close(&device);
     return st;
 }

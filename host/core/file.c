@@ -55,6 +55,22 @@ void mn_map_close(mn_map **map) {
     *map = NULL;
 }
 
+void mn_release_pages(const void *memory, size_t bytes) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)memory;
+    const uintptr_t first = (begin + page - 1) / page * page, end = (begin + bytes) / page * page;
+    if (first < end) madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
+double mn_memory_available(void) {
+    char line[256];
+    double kilobytes = 1e15;
+    FILE *file = fopen("/proc/meminfo", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %lf", &kilobytes) == 1) break;
+    if (file) fclose(file);
+    return kilobytes * 1024;
+}
+
 mn_status mn_read_file(mn_buf *out, const char *path, size_t max_bytes) {
     mn_map *map = NULL;
     MN_TRY(mn_map_open(&map, path));

@@ -5,7 +5,7 @@ mn_status mn_embed_fwd(mn_device *dev, mn_tensor *x, const mn_tensor *table, con
     const int64_t tokens = ids->shape[0], dim = x->shape[1], vocab = table->shape[0];
     MN_TRY(want("embed", "ids", ids, MN_I32, 1, ANY, ANY, ANY));
     MN_TRY(want("embed", "x", x, MN_F32, 2, tokens, ANY, ANY));
-    MN_TRY(want_weight("embed", "table", table, ANY, dim));
+    MN_TRY(want_table("embed", "table", table, ANY, dim));
     const int32_t *id = ids->data;
     for (int64_t t = 0; dev->host_memory && t < tokens; t++)
         MN_CHECK(id[t] >= 0 && id[t] < vocab, MN_ERR_DATA,
@@ -43,7 +43,7 @@ mn_status mn_linear_fwd(mn_device *dev, mn_tensor *y, int64_t ldy, const mn_tens
     MN_CHECK(ldy >= n, MN_ERR_USAGE, "linear: rows of %lld do not hold %lld outputs",
              (long long)ldy, (long long)n);
     if (bias) MN_TRY(want("linear", "bias", bias, MN_F32, 1, n, ANY, ANY));
-    return dev->k->linear_fwd(dev->stream, y->data, ldy, x->data, w->data, w->dtype,
+    return dev->k->linear_fwd(dev->stream, y->data, ldy, x->data, w->data, w->dtype, w->layout,
                               bias ? bias->data : NULL, epilogue, compute, m, n, k);
 }
 
@@ -83,7 +83,8 @@ static mn_status want_span(const mn_kv_layer *kv, int64_t seq, int32_t begin, in
 }
 
 mn_status mn_attention_fwd(mn_device *dev, mn_tensor *out, mn_tensor *lse, const mn_tensor *q,
-                           mn_kv_layer kv, const mn_attn_seq *seqs, int64_t nseq, float scale) {
+                           mn_kv_layer kv, const mn_attn_seq *seqs, int64_t nseq, float scale,
+                           mn_compute compute) {
     enum { MAX_HEAD = 512 };
     const int64_t tokens = q->shape[0], heads = q->shape[1];
     MN_TRY(want("attention", "q", q, MN_F32, 3, tokens, heads, kv.head_dim));
@@ -103,7 +104,7 @@ mn_status mn_attention_fwd(mn_device *dev, mn_tensor *out, mn_tensor *lse, const
                  (long long)i, s->q_begin, s->q_len, (long long)tokens, s->own_len);
     }
     return dev->k->attention_fwd(dev->stream, out->data, lse ? lse->data : NULL, q->data, kv, seqs,
-                                 nseq, heads, scale);
+                                 nseq, heads, scale, compute);
 }
 
 mn_status mn_swiglu_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *gate, const mn_tensor *up) {

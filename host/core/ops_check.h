@@ -6,6 +6,13 @@
 
 enum { ANY = -1 }; /* a dimension that is not prescribed */
 
+/* Weights in panels are for matrix products only. */
+static inline mn_status want_rows(const char *op, const char *name, const mn_tensor *t) {
+    MN_CHECK(t->layout == MN_LAYOUT_ROWS, MN_ERR_USAGE, "%s: %s lies in panels, rows expected", op,
+             name);
+    return MN_OK;
+}
+
 /* Fails unless t is a matrix or vector of this type and shape; dims are ANY or exact. */
 static inline mn_status want(const char *op, const char *name, const mn_tensor *t, mn_dtype dtype,
                              int ndim, int64_t d0, int64_t d1, int64_t d2) {
@@ -14,6 +21,7 @@ static inline mn_status want(const char *op, const char *name, const mn_tensor *
              mn_dtype_name(t->dtype), mn_dtype_name(dtype));
     bool same = t->ndim == ndim;
     for (int i = 0; same && i < ndim; i++) same = dims[i] == ANY || dims[i] == t->shape[i];
+    MN_TRY(want_rows(op, name, t));
     if (same) return MN_OK;
     char found[96], expected[96];
     mn_shape_text(found, sizeof found, t->shape, t->ndim);
@@ -50,13 +58,21 @@ static inline mn_status want_f32(const char *op, const char *name, const mn_tens
 static inline mn_status want_float(const char *op, const char *name, const mn_tensor *t) {
     MN_CHECK(t->dtype == MN_F32 || t->dtype == MN_F16 || t->dtype == MN_BF16, MN_ERR_USAGE,
              "%s: %s is %s, a float type expected", op, name, mn_dtype_name(t->dtype));
-    return MN_OK;
+    return want_rows(op, name, t);
 }
 
-static inline mn_status want_weight(const char *op, const char *name, const mn_tensor *t,
-                                    int64_t d0, int64_t d1) {
+static inline mn_status want_table(const char *op, const char *name, const mn_tensor *t, int64_t d0,
+                                   int64_t d1) {
     MN_TRY(want_float(op, name, t));
     return want(op, name, t, t->dtype, 2, d0, d1, ANY);
+}
+
+/* In rows or, of half precision, in panels. */
+static inline mn_status want_weight(const char *op, const char *name, const mn_tensor *t,
+                                    int64_t d0, int64_t d1) {
+    mn_tensor w = *t;
+    if (w.dtype != MN_F32) w.layout = MN_LAYOUT_ROWS;
+    return want_table(op, name, &w, d0, d1);
 }
 
 /* Every id of a vector on the host lies in [0, end); `error` is the status for one that does not. */

@@ -66,8 +66,8 @@ mn_status mn_linear_bwd_x(mn_device *dev, mn_tensor *dx, int64_t lddx, const mn_
     MN_TRY(want(op, "dx", dx, MN_F32, 2, m, k, ANY));
     MN_TRY(want_width(op, "dy", lddy, n));
     MN_TRY(want_width(op, "dx", lddx, k));
-    return dev->k->linear_bwd_x(dev->stream, dx->data, lddx, dy->data, lddy, w->data, w->dtype, add,
-                                compute, m, n, k);
+    return dev->k->linear_bwd_x(dev->stream, dx->data, lddx, dy->data, lddy, w->data, w->dtype,
+                                w->layout, add, compute, m, n, k);
 }
 
 mn_status mn_linear_bwd_w(mn_device *dev, mn_tensor *dw, mn_tensor *dbias, const mn_tensor *dy,

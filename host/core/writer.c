@@ -1,6 +1,7 @@
 /* writer.c - atomic replacement: temporary file beside the target, flush, sync, rename. */
 #include "mneme/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -9,6 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define TEMPORARY ".tmp-" /* and six characters, behind the name */
 
 struct mn_writer {
     FILE *file;
@@ -23,7 +26,7 @@ mn_status mn_writer_open(mn_writer **out, const char *path) {
     *out = NULL;
     mn_writer *w = calloc(1, sizeof *w);
     MN_CHECK_GOTO(w && (w->path = strdup(path)), MN_ERR_MEMORY, "%s: no memory", path);
-    MN_GOTO(mn_buf_printf(&name, "%s.tmp-XXXXXX", path));
+    MN_GOTO(mn_buf_printf(&name, "%s" TEMPORARY "XXXXXX", path));
     fd = mkostemp(name.data, O_CLOEXEC);
     if (fd < 0 || fchmod(fd, 0644) != 0 || !(w->file = fdopen(fd, "wb"))) {
         st = mn_fail_errno(path);
@@ -97,6 +100,25 @@ void mn_writer_close(mn_writer **writer) {
     free(w->path);
     free(w);
     *writer = NULL;
+}
+
+mn_status mn_writer_clean(const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const size_t len = strlen(name), dir_len = (size_t)(name - path);
+    mn_status st = MN_OK;
+    char *dir_path = dir_len > 0 ? mn_strdup_n(path, dir_len) : mn_strdup_n(".", 1);
+    MN_CHECK(dir_path, MN_ERR_MEMORY, "%s: no memory", path);
+    DIR *dir = opendir(dir_path);
+    free(dir_path);
+    if (!dir) return errno == ENOENT ? MN_OK : mn_fail_errno(path);
+    for (const struct dirent *e; st == MN_OK && (e = readdir(dir));)
+        if (strncmp(e->d_name, name, len) == 0 &&
+            strncmp(e->d_name + len, TEMPORARY, strlen(TEMPORARY)) == 0 &&
+            strlen(e->d_name + len) == strlen(TEMPORARY "XXXXXX") &&
+            unlinkat(dirfd(dir), e->d_name, 0) != 0 && errno != ENOENT)
+            st = mn_fail_errno(path);
+    closedir(dir);
+    return st;
 }
 
 mn_status mn_write_file(const char *path, const void *bytes, size_t len) {

@@ -27,6 +27,15 @@ enum { MN_KV_BLOCK = 16 };
 
 static inline int64_t mn_round16(int64_t n) { return (n + 15) / 16 * 16; }
 
+/* Rows of a weight per panel (panels.c), and the numbers from one panel to the next: K is rounded up to
+ * an even number, since bf16 is multiplied in pairs. */
+enum { MN_PANEL = 32 };
+
+static inline int64_t mn_cpu_panel_stride(int64_t k) { return (k + 1) / 2 * 2 * MN_PANEL; }
+
+size_t mn_cpu_panel_bytes(int64_t n, int64_t k);
+mn_status mn_cpu_to_panels(mn_device *device, void *panels, const mn_tensor *rows);
+
 /* bf16 products in tiles; asks Linux for the right to use them. */
 bool mn_cpu_has_amx(void);
 

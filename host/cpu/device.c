@@ -3,7 +3,6 @@
 #include "cpu/onednn.h"
 
 #include <omp.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,11 +122,9 @@ static mn_status choose_bf16(mn_device *d, const isa *chosen) {
     return MN_OK;
 }
 
-static int usable_cores(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-    return omp_get_num_procs();
-}
+/* OpenMP asked when the program began: where it binds threads (OMP_PROC_BIND), this one may use a single
+ * core by now. */
+static int usable_cores(void) { return omp_get_num_procs(); }
 
 mn_status mn_cpu_open(mn_device **out, int threads) {
     mn_status st = MN_OK;
@@ -143,6 +140,8 @@ mn_status mn_cpu_open(mn_device **out, int threads) {
                      .upload = cpu_copy,
                      .download = cpu_copy,
                      .reserve = cpu_reserve,
+                     .panel_bytes = mn_cpu_panel_bytes,
+                     .to_panels = mn_cpu_to_panels,
                      .kv_bytes = cpu_kv_bytes,
                      .close = cpu_close};
     d->threads = threads > 0 ? threads : usable_cores();

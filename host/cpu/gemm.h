@@ -15,12 +15,20 @@ typedef struct mn_product {
     int64_t a_row, a_depth;
     const char *b; /* (k, n) of dtype: element (d, j) is b[j * b_col + d * b_depth], likewise */
     int64_t b_col, b_depth;
+    bool panels; /* b is a weight in panels (panels.c); the strides say which way it is read */
     mn_dtype dtype;
     const float *bias; /* (n) or NULL */
     mn_epilogue epilogue;
     bool bf16; /* both operands are rounded to bf16 */
     int64_t m, n, k;
 } mn_product;
+
+/* Numbers (row, k) to (row + 31, k) of a weight in panels, whose rows have `width` numbers; row is a
+ * multiple of 32. */
+static inline const char *mn_panel_at(const mn_product *p, int64_t width, int64_t row, int64_t k) {
+    return p->b +
+           (size_t)(row / MN_PANEL * mn_cpu_panel_stride(width) + k * MN_PANEL) * sizeof(uint16_t);
+}
 
 /* isa_gemm.c: any product. Needs gemm_bytes of the stream's input buffer. */
 void MN_CPU(gemm)(const mn_product *p);

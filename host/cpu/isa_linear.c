@@ -46,8 +46,9 @@ static mn_status multiply(const mn_product *p) {
 }
 
 mn_status MN_CPU(linear_fwd)(mn_stream *s, float *y, int64_t ldy, const float *x, const void *w,
-                             mn_dtype dtype, const float *bias, mn_epilogue epilogue,
-                             mn_compute compute, int64_t m, int64_t n, int64_t k) {
+                             mn_dtype dtype, mn_layout layout, const float *bias,
+                             mn_epilogue epilogue, mn_compute compute, int64_t m, int64_t n,
+                             int64_t k) {
     mn_product p = {.s = s,
                     .y = y,
                     .ldy = ldy,
@@ -57,6 +58,7 @@ mn_status MN_CPU(linear_fwd)(mn_stream *s, float *y, int64_t ldy, const float *x
                     .b = w,
                     .b_col = k,
                     .b_depth = 1,
+                    .panels = layout == MN_LAYOUT_PANELS,
                     .dtype = dtype,
                     .bias = bias,
                     .epilogue = epilogue,
@@ -64,7 +66,7 @@ mn_status MN_CPU(linear_fwd)(mn_stream *s, float *y, int64_t ldy, const float *x
                     .m = m,
                     .n = n,
                     .k = k};
-    if (m > DOT_ROWS) return multiply(&p);
+    if (m > DOT_ROWS || p.panels) return multiply(&p);
     if (p.bf16) {
         MN_TRY(want_input(&p, (size_t)(m * k) * sizeof(float)));
         MN_CPU(round_bf16)(s->input, x, m * k);
@@ -76,8 +78,8 @@ mn_status MN_CPU(linear_fwd)(mn_stream *s, float *y, int64_t ldy, const float *x
 
 /* dx (m, k) = dy (m, n) w (n, k): the depth is n. */
 mn_status MN_CPU(linear_bwd_x)(mn_stream *s, float *dx, int64_t lddx, const float *dy, int64_t lddy,
-                               const void *w, mn_dtype dtype, bool add, mn_compute compute,
-                               int64_t m, int64_t n, int64_t k) {
+                               const void *w, mn_dtype dtype, mn_layout layout, bool add,
+                               mn_compute compute, int64_t m, int64_t n, int64_t k) {
     const mn_product p = {.s = s,
                           .y = dx,
                           .ldy = lddx,
@@ -87,6 +89,7 @@ mn_status MN_CPU(linear_bwd_x)(mn_stream *s, float *dx, int64_t lddx, const floa
                           .b = w,
                           .b_col = 1,
                           .b_depth = k,
+                          .panels = layout == MN_LAYOUT_PANELS,
                           .dtype = dtype,
                           .epilogue = add ? MN_EPILOGUE_ADD : MN_EPILOGUE_STORE,
                           .bf16 = compute == MN_COMPUTE_BF16,

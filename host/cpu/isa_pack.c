@@ -21,9 +21,6 @@ V_INLINE const void *at(const void *p, int64_t i, mn_dtype dtype) {
     return (const char *)p + (size_t)i * (dtype == MN_F32 ? sizeof(float) : sizeof(uint16_t));
 }
 
-/* Two vectors of numbers to one of pairs: low[i] in the low half of lane i, high[i] in the high one. */
-V_INLINE vf join(vf low, vf high) { return (vf)(v_bf16_bits(low) | v_bf16_bits(high) << 16); }
-
 /* Thirty-two neighbours as sixteen pairs. */
 V_INLINE vf load_pairs(const void *p, mn_dtype dtype) {
     if (dtype == MN_BF16) return v_load(p);
@@ -33,7 +30,7 @@ V_INLINE vf load_pairs(const void *p, mn_dtype dtype) {
     __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(pairs) : "v"(a), "v"(b));
     return pairs;
 #else
-    return join(
+    return v_join_bf16(
         __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31));
 #endif
@@ -99,7 +96,7 @@ V_INLINE vf across_unit(const void *p, int64_t depth, int64_t stride, int64_t n,
     const vf high = 2 * depth + 1 < k
                         ? load_across(at(p, (2 * depth + 1) * stride, dtype), n, dtype)
                         : v_set(0);
-    return join(low, high);
+    return v_join_bf16(low, high);
 }
 
 /* Numbers that lie across the depth: `lanes` neighbours, `stride` numbers from one depth to the next. */
@@ -182,9 +179,45 @@ void MN_CPU(pack_a)(float *to, int64_t width, const mn_product *p, mn_unit unit,
     pack(&s, MN_F32, unit);
 }
 
+/* From panels whose rows are the columns of b: 32 of them lie side by side. */
+static void columns_of_panel(float *to, const mn_product *p, mn_unit unit, int64_t col,
+                             int64_t depth, int64_t depths) {
+    const strip s = {.to = to,
+                     .width = MN_PANEL,
+                     .from = mn_panel_at(p, p->k, col, 0),
+                     .stride = MN_PANEL,
+                     .lanes = MN_PANEL,
+                     .k = p->k,
+                     .depth = depth,
+                     .depths = depths};
+    pack(&s, p->dtype, unit);
+}
+
+/* From panels whose rows are the depth of b: each gives 32 numbers of it. */
+static void depths_of_panels(float *to, const mn_product *p, mn_unit unit, int64_t col,
+                             int64_t cols, int64_t depth, int64_t depths) {
+    const int64_t per = unit == MN_UNIT_PAIR ? 2 : 1, units = MN_PANEL / per;
+    for (int64_t d = 0; d < depths; d += units) {
+        const strip s = {.to = to + d * MN_PANEL,
+                         .width = MN_PANEL,
+                         .from = mn_panel_at(p, p->n, (depth + d) * per, col),
+                         .stride = MN_PANEL,
+                         .lanes = cols,
+                         .k = MN_PANEL,
+                         .depths = depths - d < units ? depths - d : units,
+                         .along = true};
+        pack(&s, p->dtype, unit);
+    }
+}
+
 void MN_CPU(pack_b)(float *to, const mn_product *p, mn_unit unit, int64_t col, int64_t cols,
                     int64_t depth, int64_t depths) {
     const bool along_depth = p->b_depth == 1;
+    if (p->panels) {
+        if (along_depth) columns_of_panel(to, p, unit, col, depth, depths);
+        else depths_of_panels(to, p, unit, col, cols, depth, depths);
+        return;
+    }
     const strip s = {.to = to,
                      .width = 2 * VL,
                      .from = at(p->b, col * p->b_col, p->dtype),

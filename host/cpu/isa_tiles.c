@@ -10,10 +10,29 @@
 
 enum { COLS = 256, DEPTH = MN_CPU_SCRATCH / 2 / COLS };
 
+/* From panels: they give 32 neighbours of what lies across their own rows. Read forward, rows of columns
+ * become rows of depths, and the other way round. */
+static void round_panels(uint16_t *to, const mn_product *p, int64_t col, int64_t cols,
+                         int64_t depth, int64_t depths) {
+    const bool forward = p->b_depth == 1;
+    const int64_t rows = forward ? depths : cols, width = forward ? cols : depths;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < width; i += MN_PANEL) {
+            const char *from = forward ? mn_panel_at(p, p->k, col + i, depth + r)
+                                       : mn_panel_at(p, p->n, depth + i, col + r);
+            MN_CPU(to_bf16)
+            (to + r * width + i, from, p->dtype, width - i < MN_PANEL ? width - i : MN_PANEL);
+        }
+}
+
 /* b (depth .., col ..) as bf16: rows of columns when it lies along the depth, else rows of depths. */
 static void round_block(uint16_t *to, const mn_product *p, int64_t col, int64_t cols, int64_t depth,
                         int64_t depths) {
     const bool along = p->b_depth == 1;
+    if (p->panels) {
+        round_panels(to, p, col, cols, depth, depths);
+        return;
+    }
     const int64_t rows = along ? cols : depths, width = along ? depths : cols;
     const int64_t stride = along ? p->b_col : p->b_depth;
     const int64_t first = col * p->b_col + depth * p->b_depth;
@@ -33,7 +52,7 @@ static mn_status block(const mn_product *p, int64_t col, int64_t cols, int threa
                                          .x = a + depth,
                                          .ldx = p->k,
                                          .w = scratch,
-                                         .w_across = p->b_depth != 1,
+                                         .w_across = p->panels == (p->b_depth == 1),
                                          .add = depth > 0 || p->epilogue == MN_EPILOGUE_ADD,
                                          .m = p->m,
                                          .n = cols,

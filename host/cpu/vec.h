@@ -144,6 +144,20 @@ V_INLINE void v_store_f16(uint16_t *p, vf x) {
 #endif
 }
 
+/* Two vectors of numbers to one of pairs of bf16: low[i] in the low half of lane i. */
+V_INLINE vf v_join_bf16(vf low, vf high) {
+#if defined(__AVX512F__) /* the caller knows that the processor has AVX512_BF16 */
+    static const uint16_t turns[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                       21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                       11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    __m512i both;
+    __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(low), "v"(high));
+    return (vf)_mm512_permutexvar_epi16(_mm512_loadu_si512(turns), both);
+#else
+    return (vf)(v_bf16_bits(low) | v_bf16_bits(high) << 16);
+#endif
+}
+
 V_INLINE void v_store_bf16(uint16_t *p, vf x) {
     const vh h = __builtin_convertvector(v_bf16_bits(x), vh);
     memcpy(p, &h, sizeof h);

@@ -19,21 +19,28 @@ static void add(sums *s, const mn_completion *a, int64_t memory) {
     if (a->compared) s->logit_change = fmax(s->logit_change, a->logit_change);
 }
 
-static mn_status refuse(const eval_variant *v, int64_t memory) {
+static mn_status refuse(const char *name, const mn_memory *memory, int64_t index) {
     return mn_fail(MN_ERR_DATA,
                    "adapter %s changes nothing: its memory behind block %lld adds 0 to every "
                    "hidden state (a gate of 0, or weights that were never trained?)",
-                   v->name, (long long)v->memory->layers[memory].block);
+                   name, (long long)memory->layers[index].block);
+}
+
+mn_status mn_completions_effect(const mn_completion *answers, const int64_t *which, int64_t count,
+                                const mn_memory *memory, const char *name) {
+    for (int64_t m = 0; m < memory->count; m++) {
+        sums s = {0};
+        for (int64_t i = 0; i < count; i++) add(&s, &answers[which ? which[i] : i], m);
+        if (s.outputs > 0 && s.change == 0) return refuse(name, memory, m);
+    }
+    return MN_OK;
 }
 
 mn_status mn_effect_check(const mn_evaluation *e, const int64_t *prompts, int64_t count) {
     for (int64_t v = 1; v < e->variant_count; v++) {
         const eval_variant *variant = &e->variants[v];
-        for (int64_t m = 0; m < variant->memory->count; m++) {
-            sums s = {0};
-            for (int64_t i = 0; i < count; i++) add(&s, mn_eval_completion(e, v, prompts[i]), m);
-            if (s.outputs > 0 && s.change == 0) return refuse(variant, m);
-        }
+        MN_TRY(mn_completions_effect(mn_eval_completion(e, v, 0), prompts, count, variant->memory,
+                                     variant->name));
     }
     return MN_OK;
 }
@@ -49,7 +56,7 @@ static mn_status audit_variant(const mn_evaluation *e, int64_t v, mn_effect *out
         memories[m].block = variant->memory->layers[m].block;
         memories[m].relative_change = s.outputs ? s.change / (double)s.outputs : NAN;
         out->max_logit_change = s.compared ? s.logit_change : NAN;
-        if (s.outputs > 0 && s.change == 0) return refuse(variant, m);
+        if (s.outputs > 0 && s.change == 0) return refuse(variant->name, variant->memory, m);
     }
     MN_CHECK(out->max_logit_change != 0, MN_ERR_DATA,
              "adapter %s changes nothing: every logit is the base's", variant->name);

@@ -2,7 +2,9 @@
  * batch.
  *
  * The file's name carries a hash of everything that the answers depend on, and its first line says
- * it in full; another evaluation has another journal. A line that a crash cut short is dropped. */
+ * it in full; another evaluation has another journal. A line that a crash cut short is dropped. The
+ * first line ends with the time of the first start: it names the files of the results, so that an
+ * evaluation that is killed while it writes them writes the same ones again. */
 #include "eval/evaluation.h"
 #include "mneme/log.h"
 #include "mneme/version.h"
@@ -95,7 +97,7 @@ static mn_status append_variants(mn_buf *out, const mn_evaluation *e) {
     return mn_buf_puts(out, "]");
 }
 
-/* The first line: everything that decides the answers. */
+/* The first line up to its date: everything that decides the answers. */
 static mn_status make_header(mn_buf *out, const mn_evaluation *e) {
     const mn_eval_options *o = &e->options;
     mn_buf files = {0};
@@ -113,7 +115,6 @@ static mn_status make_header(mn_buf *out, const mn_evaluation *e) {
                           o->generate, o->choice, (long long)o->limit, (long long)o->batch_size,
                           (long long)o->max_gen_toks, o->share_prefixes, (int)o->compute));
     MN_GOTO(append_variants(out, e));
-    MN_GOTO(mn_buf_puts(out, "}\n"));
 done:
     mn_buf_free(&files);
     return st;
@@ -197,6 +198,19 @@ static int64_t count_known(const mn_evaluation *e) {
     return known;
 }
 
+/* The date behind the header: ", "date": 1.5}" and the end of the line, *len bytes in all; 0 where
+ * something else stands there. */
+static double read_date(const char *text, size_t most, size_t *len) {
+    char line[64] = "";
+    int end = 0;
+    double date = 0;
+    memcpy(line, text, most < sizeof line - 1 ? most : sizeof line - 1);
+    if (sscanf(line, ", \"date\": %lf}%n", &date, &end) != 1 || end == 0 || line[end] != '\n')
+        return 0;
+    *len = (size_t)end + 1;
+    return date;
+}
+
 /* Takes over the complete lines of an earlier run; *kept is their length in bytes. */
 static mn_status read_journal(mn_evaluation *e, const char *path, const mn_buf *header,
                               size_t *kept) {
@@ -208,8 +222,12 @@ static mn_status read_journal(mn_evaluation *e, const char *path, const mn_buf *
     const char *text = (const char *)map->data;
     size_t len = map->size;
     while (len > 0 && text[len - 1] != '\n') len--;
-    if (len < header->len || memcmp(text, header->data, header->len) != 0) goto done;
-    mn_lines lines = mn_lines_over(text + header->len, len - header->len);
+    size_t begin = header->len, date_len = 0;
+    if (len < begin || memcmp(text, header->data, begin) != 0) goto done;
+    const double date = read_date(text + begin, len - begin, &date_len);
+    if (!(date > 0 && date < 253402300800.0 /* year 10000 */)) goto done;
+    begin += date_len;
+    mn_lines lines = mn_lines_over(text + begin, len - begin);
     const char *line;
     size_t line_len;
     while (mn_lines_next(&lines, &line, &line_len)) {
@@ -222,6 +240,7 @@ static mn_status read_journal(mn_evaluation *e, const char *path, const mn_buf *
         if (st != MN_OK) goto done;
     }
     *kept = len;
+    e->results.first = date;
     const int64_t answers = count_known(e);
     if (answers)
         mn_log(MN_LOG_INFO, "going on: %lld of %lld prompts were answered before",
@@ -264,7 +283,10 @@ mn_status mn_journal_open(mn_evaluation *e) {
         st = mn_fail_errno(j->path);
         goto done;
     }
-    if (kept == 0) st = append(j, header.data, header.len);
+    if (kept == 0) {
+        MN_GOTO(mn_buf_printf(&header, ", \"date\": %.6f}\n", e->results.date));
+        st = append(j, header.data, header.len);
+    }
 done:
     mn_buf_free(&header);
     return st;

@@ -194,7 +194,7 @@ static mn_status append_folder(mn_buf *out, const mn_results *results, const cha
 mn_status mn_results_path(mn_buf *out, const mn_results *results, const char *output_path) {
     char date[STAMP_MAX];
     mn_buf_clear(out);
-    MN_TRY(stamp(date, results->date));
+    MN_TRY(stamp(date, results->first > 0 ? results->first : results->date));
     MN_TRY(append_folder(out, results, output_path));
     if (!is_json(output_path)) return mn_buf_printf(out, "results_%s.json", date);
     const char *slash = strrchr(output_path, '/');
@@ -206,7 +206,7 @@ mn_status mn_results_samples_path(mn_buf *out, const mn_results *results, const 
                                   const char *task) {
     char date[STAMP_MAX];
     mn_buf_clear(out);
-    MN_TRY(stamp(date, results->date));
+    MN_TRY(stamp(date, results->first > 0 ? results->first : results->date));
     MN_TRY(append_folder(out, results, output_path));
     return mn_buf_printf(out, "samples_%s_%s.jsonl", task, date);
 }
@@ -219,6 +219,7 @@ mn_status mn_results_write(mn_buf *path, const mn_results *results, const char *
     if (folder.len > 0) MN_GOTO(mn_make_dirs(folder.data));
     MN_GOTO(mn_results_path(&name, results, output_path));
     MN_GOTO(mn_results_json(&text, results));
+    MN_GOTO(mn_writer_clean(name.data));
     MN_GOTO(mn_write_file(name.data, text.data, text.len));
     if (path) MN_GOTO(mn_buf_append(path, name.data, name.len));
 done:

@@ -64,6 +64,7 @@ static mn_status write_file(mn_evaluation *e, int64_t variant, int shots) {
     mn_buf path = {0}, line = {0};
     mn_writer *w = NULL;
     MN_GOTO(samples_path(&path, e, variant, shots));
+    MN_GOTO(mn_writer_clean(path.data)); /* the journal is locked: they are nobody's */
     MN_GOTO(mn_writer_open(&w, path.data));
     for (int64_t i = 0; i < e->count; i++) {
         if (e->prompts[i].shots != shots) continue;

@@ -73,18 +73,14 @@ static mn_status config_text(mn_buf *out, const mn_memory *memory, const char *b
 
 mn_status mn_memory_save(const mn_memory *memory, const char *dir, const char *base_model) {
     mn_buf path = {0}, text = {0};
-    mn_writer *writer = NULL;
     mn_status st = MN_OK;
     MN_GOTO(mn_make_dirs(dir));
     MN_GOTO(mn_path_join(&path, dir, WEIGHTS));
     MN_GOTO(write_weights(memory, path.data));
     MN_GOTO(mn_path_join(&path, dir, CONFIG));
     MN_GOTO(config_text(&text, memory, base_model));
-    MN_GOTO(mn_writer_open(&writer, path.data));
-    MN_GOTO(mn_writer_write(writer, text.data, text.len));
-    st = mn_writer_commit(writer);
+    st = mn_write_file(path.data, text.data, text.len);
 done:
-    mn_writer_close(&writer);
     mn_buf_free(&text);
     mn_buf_free(&path);
     return st;
@@ -116,12 +112,12 @@ static mn_status read_blocks(int64_t *blocks, int64_t *count, const mn_json *doc
     return MN_OK;
 }
 
-/* An empty memory of the shape that the configuration gives. */
-static mn_status read_config(mn_memory **out, const mn_model *model, const mn_json *doc) {
+mn_status mn_memory_configure(mn_memory **out, const mn_model *model, const mn_json *doc) {
     const mn_model_config *c = &model->config;
     const char *name = NULL;
     int64_t hidden = 0, dim = 0, count = 0, *blocks = NULL;
     mn_status st = MN_OK;
+    *out = NULL;
     MN_TRY(want_text(doc, "peft_type", PEFT_TYPE));
     for (int i = 0; i < FORMS; i++) MN_TRY(want_text(doc, forms[i].key, forms[i].value));
     MN_TRY(mn_json_string_or(&name, doc, doc->root, "name", "memory"));
@@ -132,19 +128,15 @@ static mn_status read_config(mn_memory **out, const mn_model *model, const mn_js
     blocks = malloc((size_t)c->layers * sizeof *blocks);
     MN_CHECK(blocks, MN_ERR_MEMORY, "%s: no memory for its blocks", doc->name);
     MN_GOTO(read_blocks(blocks, &count, doc, c->layers));
-    st = mn_memory_new(out, model->device, name, hidden, c->dim, c->layers, blocks, count);
+    st = mn_memory_plan(out, model->device, name, hidden, c->dim, c->layers, blocks, count);
 done:
     free(blocks);
     return st;
 }
 
-/* Copies one tensor, which may lie at any address of the map. */
-static mn_status read_tensor(mn_memory *memory, const mn_checkpoint *file,
-                             const mn_memory_param *row) {
-    const mn_stored *s = NULL;
+static mn_status check_tensor(const mn_stored *s, const mn_memory_param *row) {
     const mn_tensor *t = row->tensor;
     char found[96], expected[96];
-    MN_TRY(mn_checkpoint_get(&s, file, row->name));
     bool same = s->view.ndim == t->ndim;
     for (int i = 0; same && i < t->ndim; i++) same = s->view.shape[i] == t->shape[i];
     MN_CHECK(same, MN_ERR_DATA, "%s: tensor %s: expected shape %s, found %s", s->file, row->name,
@@ -152,6 +144,12 @@ static mn_status read_tensor(mn_memory *memory, const mn_checkpoint *file,
              mn_shape_text(found, sizeof found, s->view.shape, s->view.ndim));
     MN_CHECK(s->view.dtype == MN_F32, MN_ERR_DATA, "%s: tensor %s: expected F32, found %s", s->file,
              row->name, mn_dtype_name(s->view.dtype));
+    return MN_OK;
+}
+
+/* Copies one tensor, which may lie at any address of the map. */
+static mn_status read_tensor(mn_memory *memory, const mn_stored *s, const mn_memory_param *row) {
+    const mn_tensor *t = row->tensor;
     const unsigned char *at = s->view.data;
     for (int64_t i = 0; i < mn_tensor_count(t); i++) {
         float value;
@@ -163,47 +161,65 @@ static mn_status read_tensor(mn_memory *memory, const mn_checkpoint *file,
     return memory->device->upload(memory->device, t->data, at, mn_tensor_bytes(t));
 }
 
-static mn_status read_weights(mn_memory *memory, const char *path) {
+/* The file has all tensors of the memory and no others. */
+static mn_status check_weights(mn_memory *memory, const mn_checkpoint *file) {
     const int64_t count = memory->count * MN_MEMORY_PARAMS;
-    mn_checkpoint *file = NULL;
-    mn_status st = MN_OK;
-    MN_GOTO(mn_checkpoint_open_file(&file, path));
     for (int64_t i = 0; i < count; i++) {
+        const mn_stored *s = NULL;
         mn_memory_param row;
         mn_memory_param_at(&row, memory, i);
-        MN_GOTO(read_tensor(memory, file, &row));
+        MN_TRY(mn_checkpoint_get(&s, file, row.name));
+        MN_TRY(check_tensor(s, &row));
     }
-    for (int64_t i = 0; i < mn_checkpoint_count(file); i++) { /* all of the memory's are there */
-        const char *name = mn_checkpoint_at(file, i)->name;
+    for (int64_t i = 0; i < mn_checkpoint_count(file); i++) {
+        const mn_stored *s = mn_checkpoint_at(file, i);
         bool known = false;
         for (int64_t j = 0; j < count && !known; j++) {
             mn_memory_param row;
             mn_memory_param_at(&row, memory, j);
-            known = strcmp(row.name, name) == 0;
+            known = strcmp(row.name, s->name) == 0;
         }
-        MN_CHECK_GOTO(known, MN_ERR_DATA, "%s: tensor %s: not expected by " CONFIG, path, name);
+        MN_CHECK(known, MN_ERR_DATA, "%s: tensor %s: not expected by " CONFIG, s->file, s->name);
     }
-done:
-    mn_checkpoint_close(&file);
-    return st;
+    return MN_OK;
+}
+
+static mn_status read_weights(mn_memory *memory, const mn_checkpoint *file) {
+    for (int64_t i = 0; i < memory->count * MN_MEMORY_PARAMS; i++) {
+        const mn_stored *s = NULL;
+        mn_memory_param row;
+        mn_memory_param_at(&row, memory, i);
+        MN_TRY(mn_checkpoint_get(&s, file, row.name));
+        MN_TRY(read_tensor(memory, s, &row));
+    }
+    return MN_OK;
+}
+
+mn_status mn_memory_fill(mn_memory *memory, const mn_checkpoint *weights) {
+    MN_TRY(check_weights(memory, weights));
+    MN_TRY(mn_memory_commit(memory)); /* no more room than the file has numbers */
+    return read_weights(memory, weights);
 }
 
 mn_status mn_memory_load(mn_memory **out, const mn_model *model, const char *dir) {
     mn_buf path = {0};
     mn_json *doc = NULL;
+    mn_checkpoint *file = NULL;
     mn_memory *m = NULL;
     mn_status st = MN_OK;
     *out = NULL;
     MN_CHECK(mn_dir_exists(dir), MN_ERR_IO, "%s: no such adapter folder", dir);
     MN_GOTO(mn_path_join(&path, dir, CONFIG));
     MN_GOTO(mn_json_load(&doc, path.data));
-    MN_GOTO(read_config(&m, model, doc));
+    MN_GOTO(mn_memory_configure(&m, model, doc));
     MN_GOTO(mn_path_join(&path, dir, WEIGHTS));
-    MN_GOTO(read_weights(m, path.data));
+    MN_GOTO(mn_checkpoint_open_file(&file, path.data));
+    MN_GOTO(mn_memory_fill(m, file));
     *out = m;
     m = NULL;
 done:
     mn_memory_close(&m);
+    mn_checkpoint_close(&file);
     mn_json_close(&doc);
     mn_buf_free(&path);
     return st;

@@ -24,7 +24,7 @@ mn_status mn_block_attention(mn_session *s, int64_t layer, const mn_batch *batch
     if (is_last(s, layer) && batch->output_count == 0) return MN_OK; /* nobody will look */
     const float scale = 1.0f / sqrtf((float)m->config.head_dim);
     return mn_attention_fwd(dev, &s->q, NULL, &s->q, mn_session_kv(s, layer), s->seqs,
-                            batch->seq_count, scale);
+                            batch->seq_count, scale, s->limits.compute);
 }
 
 /* Attention's output as the matrix (T, Hq D) that the output projection reads. */

@@ -69,8 +69,8 @@ static mn_status check_blocks(const char *name, const int64_t *blocks, int64_t c
     return MN_OK;
 }
 
-mn_status mn_memory_new(mn_memory **out, mn_device *device, const char *name, int64_t hidden,
-                        int64_t dim, int64_t layers, const int64_t *blocks, int64_t count) {
+mn_status mn_memory_plan(mn_memory **out, mn_device *device, const char *name, int64_t hidden,
+                         int64_t dim, int64_t layers, const int64_t *blocks, int64_t count) {
     mn_status st = MN_OK;
     mn_memory *m = NULL;
     *out = NULL;
@@ -87,12 +87,23 @@ mn_status mn_memory_new(mn_memory **out, mn_device *device, const char *name, in
     MN_CHECK_GOTO(m->name && m->layers, MN_ERR_MEMORY, "no memory for memory %s", name);
     for (int64_t i = 0; i < count; i++) m->layers[i].block = blocks[i];
     MN_GOTO(place(m));
-    MN_GOTO(mn_arena_commit(&m->weights));
-    MN_GOTO(place(m));
     *out = m;
     m = NULL;
 done:
     mn_memory_close(&m);
+    return st;
+}
+
+mn_status mn_memory_commit(mn_memory *m) {
+    MN_TRY(mn_arena_commit(&m->weights));
+    return place(m);
+}
+
+mn_status mn_memory_new(mn_memory **out, mn_device *device, const char *name, int64_t hidden,
+                        int64_t dim, int64_t layers, const int64_t *blocks, int64_t count) {
+    MN_TRY(mn_memory_plan(out, device, name, hidden, dim, layers, blocks, count));
+    const mn_status st = mn_memory_commit(*out);
+    if (st != MN_OK) mn_memory_close(out);
     return st;
 }
 

@@ -11,6 +11,16 @@ enum { MN_MEMORY_MAX_HIDDEN = 1 << 20 };
 mn_status mn_memory_new(mn_memory **out, mn_device *device, const char *name, int64_t hidden,
                         int64_t dim, int64_t layers, const int64_t *blocks, int64_t count);
 
+/* The same in two steps: names and shapes first, without data, for who wants to check them; then zeros. */
+mn_status mn_memory_plan(mn_memory **out, mn_device *device, const char *name, int64_t hidden,
+                         int64_t dim, int64_t layers, const int64_t *blocks, int64_t count);
+mn_status mn_memory_commit(mn_memory *memory);
+
+/* adapter.c, a memory from its two files: the shape that adapter_config.json gives, without data, since the
+ * weights may say otherwise; then the weights, if they have exactly this shape. */
+mn_status mn_memory_configure(mn_memory **out, const mn_model *model, const mn_json *config);
+mn_status mn_memory_fill(mn_memory *memory, const mn_checkpoint *weights);
+
 /* out (rows, cols) gets gain times a random matrix with orthonormal rows or, when there are more rows
  * than columns, orthonormal columns; drawn from (seed, stream). */
 mn_status mn_orthogonal(float *out, int64_t rows, int64_t cols, double gain, uint64_t seed,

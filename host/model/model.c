@@ -132,6 +132,7 @@ mn_status mn_model_new(mn_model **out, const mn_model_config *config, const char
     m->path = strdup(path);
     m->layers = calloc((size_t)config->layers, sizeof *m->layers);
     mn_arena_init(&m->weights, "weights", device);
+    mn_arena_init(&m->panels, "panels", device);
     MN_CHECK(m->path && m->layers, MN_ERR_MEMORY, "no memory for the model");
     return MN_OK;
 }
@@ -216,6 +217,7 @@ done:
 void mn_model_close(mn_model **model) {
     mn_model *m = *model;
     if (!m) return;
+    mn_arena_free(&m->panels);
     mn_arena_free(&m->weights);
     mn_checkpoint_close(&m->checkpoint);
     free(m->layers);
@@ -243,6 +245,7 @@ mn_status mn_model_check_finite(mn_model *m) {
         const mn_stored *s = NULL;
         mn_binding_at(&row, &m->config, m, i);
         if (stored) MN_TRY(find(&s, m->checkpoint, m->path, &row));
+        else if (row.weight->layout != MN_LAYOUT_ROWS) continue; /* packed random weights */
         MN_TRY(stored ? check_tensor(&s->view, row.name, s->file)
                       : check_tensor(row.weight, row.name, m->path));
     }

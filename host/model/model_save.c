@@ -147,7 +147,6 @@ done:
 
 mn_status mn_model_save(const mn_model *model, const char *dir, mn_dtype dtype) {
     mn_buf path = {0}, text = {0};
-    mn_writer *writer = NULL;
     mn_status st = MN_OK;
     MN_CHECK(dtype == MN_F32 || dtype == MN_F16 || dtype == MN_BF16, MN_ERR_USAGE,
              "%s: weights are written as F32, F16 or BF16, not %s", dir, mn_dtype_name(dtype));
@@ -156,11 +155,8 @@ mn_status mn_model_save(const mn_model *model, const char *dir, mn_dtype dtype) 
     MN_GOTO(write_weights(model, path.data, dtype));
     MN_GOTO(mn_path_join(&path, dir, "config.json"));
     MN_GOTO(config_text(&text, &model->config, dtype));
-    MN_GOTO(mn_writer_open(&writer, path.data));
-    MN_GOTO(mn_writer_write(writer, text.data, text.len));
-    st = mn_writer_commit(writer);
+    st = mn_write_file(path.data, text.data, text.len);
 done:
-    mn_writer_close(&writer);
     mn_buf_free(&text);
     mn_buf_free(&path);
     return st;

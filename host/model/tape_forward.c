@@ -66,8 +66,9 @@ static mn_status attend(mn_tape *t, const mn_layer *l, mn_kept *k, const mn_tens
     MN_TRY(project(t, l));
     MN_TRY(mn_rope_store_fwd(dev, &k->q, k->kv, &t->qkv, &t->layout, &m->cos_table, &m->sin_table,
                              &t->positions, &t->rows));
+    /* in fp32 always: the backward pass computes the probabilities again, from unrounded numbers */
     return mn_attention_fwd(dev, &k->attended, k->lse.data ? &k->lse : NULL, &k->q, k->kv, t->seqs,
-                            t->seq_count, t->scale);
+                            t->seq_count, t->scale, MN_COMPUTE_F32);
 }
 
 /* out += mlp(h) of the normalised rows h. Frozen NeoX blocks have no k->up: the activation is the

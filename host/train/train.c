@@ -18,12 +18,17 @@ static mn_status open_model(trainer *t) {
         MN_TRY(mn_model_config_load(&config, o->model));
         return mn_model_init(&t->model, &config, o->model, (uint64_t)o->seed, t->device);
     }
+    if (o->backbone && o->update == MN_UPDATE_MEMORY) {
+        t->model = o->backbone;
+        return MN_OK;
+    }
     MN_TRY(mn_model_open(&stored, o->model, t->device));
     if (o->update == MN_UPDATE_FULL) {
         st = mn_model_trainable(&t->model, stored);
         mn_model_close(&stored);
     } else {
         t->model = stored;
+        st = mn_model_pack(t->model);
     }
     return st;
 }
@@ -154,7 +159,7 @@ static void close_trainer(trainer *t) {
     mn_memory_close(&t->memory);
     mn_samples_close(&t->samples);
     mn_tokenizer_close(&t->tokenizer);
-    mn_model_close(&t->model);
+    if (t->model != t->o->backbone) mn_model_close(&t->model);
     mn_train_log_close(&t->log);
 }
 

@@ -43,7 +43,8 @@ typedef struct trainer {
     mn_device *device;
     mn_tokenizer *tokenizer;
     mn_samples *samples;
-    mn_model *model;   /* the one that the tape runs: in full mode all fp32 */
+    mn_model
+        *model; /* the one that the tape runs: in full mode all fp32; or the caller's backbone */
     mn_memory *memory; /* NULL in full mode */
     train_params params;
     mn_tape *tape;

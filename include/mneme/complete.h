@@ -79,4 +79,9 @@ mn_status mn_complete(mn_session *session, const mn_plan *plan, mn_completion *a
                       const mn_complete_hooks *hooks);
 void mn_completions_free(mn_completion *answers, int64_t count);
 
+/* One variant's answers with an audit, those that `which` lists or, where it is NULL, the first `count`:
+ * MN_ERR_DATA, with the variant's name and a block, when a memory of it changed nothing in any of them. */
+mn_status mn_completions_effect(const mn_completion *answers, const int64_t *which, int64_t count,
+                                const mn_memory *memory, const char *name);
+
 #endif

@@ -24,6 +24,10 @@ typedef struct mn_device {
     mn_status (*download)(struct mn_device *device, void *to, const void *from, size_t bytes);
     /* Workspace for matrix products with up to `rows` rows of up to `width` inputs; before step 0. */
     mn_status (*reserve)(struct mn_device *device, int64_t rows, int64_t width);
+    /* Weights (n, k) of half precision in the layout that products like best: its bytes, and the copy.
+     * NULL where products read rows. */
+    size_t (*panel_bytes)(int64_t n, int64_t k);
+    mn_status (*to_panels)(struct mn_device *device, void *panels, const mn_tensor *rows);
     size_t (*kv_bytes)(int64_t rows, int64_t kv_heads,
                        int64_t head_dim); /* of K or of V, one layer */
     void (*close)(struct mn_device *device);

@@ -3,7 +3,8 @@
  * Every (page, shots, row) is one prompt; both scorings come from one pass. Finished prompts are
  * journalled below the output folder, so that an interrupted evaluation goes on where it stopped and
  * ends with the same numbers (batches depend on the data and options alone, and only whole ones are
- * taken from the journal). The journal is removed when the results have been written.
+ * taken from the journal), in files named after its first start. The journal is removed when the results
+ * have been written.
  *
  * Memories are evaluated beside the base in the same pass (complete.h), each as it would be alone. An
  * effect audit goes with them: a memory that changes nothing is MN_ERR_DATA with its name, never a row. */

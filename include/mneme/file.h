@@ -22,6 +22,10 @@ typedef struct mn_map {
 
 mn_status mn_map_open(mn_map **out, const char *path);
 void mn_map_close(mn_map **map);
+/* Gives whole pages within back to the system: a map reads them again when they are used, other memory is
+ * zero then. */
+void mn_release_pages(const void *memory, size_t bytes);
+double mn_memory_available(void); /* bytes without swapping; huge when nobody says */
 
 typedef struct mn_writer mn_writer;
 mn_status mn_writer_open(mn_writer **out, const char *path);
@@ -30,6 +34,9 @@ mn_status mn_writer_printf(mn_writer *writer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 mn_status mn_writer_commit(mn_writer *writer); /* flush, sync, rename, sync the folder */
 void mn_writer_close(mn_writer **writer);      /* safe twice and after commit */
+/* Removes the temporary files that writers of `path` left when they were killed; for who is the only
+ * one to write it. */
+mn_status mn_writer_clean(const char *path);
 
 mn_status mn_write_file(const char *path, const void *bytes, size_t len); /* atomic */
 mn_status mn_read_file(mn_buf *out, const char *path, size_t max_bytes);  /* whole small file */

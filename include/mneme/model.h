@@ -2,8 +2,8 @@
  *
  * config.json gives the shapes; the binding table (host/model/binding.c) has one row per tensor and
  * serves loading, checking, inspecting and random weights. Matrices stay as stored (fp16, bf16 or
- * fp32) in the mapped files; vectors (norms, biases) are kept as fp32. The model owns the checkpoint
- * and its weights arena; it is read-only after opening. */
+ * fp32) in the mapped files or move to panels; vectors (norms, biases) are kept as fp32. The model owns
+ * the checkpoint and its arenas; it is read-only after opening and packing. */
 #ifndef MNEME_MODEL_H
 #define MNEME_MODEL_H
 
@@ -53,6 +53,7 @@ typedef struct mn_model {
     mn_tensor cos_table, sin_table; /* (max_positions, rotary_dims / 2) */
     mn_checkpoint *checkpoint;      /* NULL: random weights */
     mn_arena weights;               /* what is not read in place */
+    mn_arena panels;                /* mn_model_pack's copies */
     char *path;                     /* the folder, or the shape's name */
 } mn_model;
 
@@ -60,12 +61,16 @@ mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device);
 /* Random weights of a shape, for benchmarks: matrices of `dtype`, about N(0, 0.02). */
 mn_status mn_model_random(mn_model **out, const mn_model_config *config, const char *name,
                           mn_dtype dtype, uint64_t seed, mn_device *device);
+/* Copies the matrices of half precision that only products read to the layout that the device likes best
+ * (device.h), once; their rows are let go. Where the device has no such layout, or the memory for it is
+ * not there, they stay where they lie: slower, with the same results but for the order of the sums. */
+mn_status mn_model_pack(mn_model *model);
 /* What training the model itself needs (`method: full`): every tensor fp32 in the weights arena, to be
  * written by the optimizer. Initial values of a new model as Hugging Face's classes have them: matrices
  * N(0, initializer_range), biases 0, norms 1. */
 mn_status mn_model_init(mn_model **out, const mn_model_config *config, const char *name,
                         uint64_t seed, mn_device *device);
-mn_status mn_model_trainable(mn_model **out, const mn_model *model); /* a copy in fp32 */
+mn_status mn_model_trainable(mn_model **out, const mn_model *model); /* a copy of rows in fp32 */
 mn_status mn_model_like(mn_model **out, const mn_model *model); /* the same shape in fp32, zeros */
 /* DIR/model.safetensors in `dtype` and DIR/config.json, which transformers reads; each is replaced
  * atomically, the config last. */

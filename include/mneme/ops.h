@@ -38,7 +38,8 @@ mn_status mn_rope_store_fwd(mn_device *dev, mn_tensor *q, mn_kv_layer kv, const 
  * The mask is mn_attn_seq's: shared spans whole, own rows causal.
  *   out, q (T, Hq, D) f32, out may be q;  lse (T, Hq) f32 gets the log-sum-exp of the scores, or NULL */
 mn_status mn_attention_fwd(mn_device *dev, mn_tensor *out, mn_tensor *lse, const mn_tensor *q,
-                           mn_kv_layer kv, const mn_attn_seq *seqs, int64_t nseq, float scale);
+                           mn_kv_layer kv, const mn_attn_seq *seqs, int64_t nseq, float scale,
+                           mn_compute compute);
 
 /* y = silu(gate) * up (Shazeer 2020).   y, gate, up (T, F) f32, y may be gate */
 mn_status mn_swiglu_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *gate, const mn_tensor *up);

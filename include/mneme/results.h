@@ -85,7 +85,8 @@ typedef struct mn_results {
     int64_t batch_size;   /* 0: auto */
     int64_t max_gen_toks; /* of a generated answer */
     int64_t limit;        /* rows asked for, 0 for all */
-    double date;    /* start, seconds since 1970; 0: mn_results_compute puts the present time */
+    double date;  /* start, seconds since 1970; 0: mn_results_compute puts the present time */
+    double first; /* start of an evaluation that was interrupted since, for file names; 0: `date` */
     double seconds; /* the whole evaluation */
     mn_result_entry *entries;
     size_t count;
@@ -113,7 +114,7 @@ mn_status mn_results_json(mn_buf *out, const mn_results *results); /* appends */
 
 /* Where lm-evaluation-harness would put the files: `output_path` is a folder, then the file is
  * <output_path>/<model name>/results_<date>.json; or it ends in ".json", then that name gets the
- * date before its ending. The model name has "__" for characters that file names cannot have. Samples of
+ * date (of the first start) before its ending. The model name has "__" for characters that file names cannot have. Samples of
  * a task lie beside it: samples_<task>_<date>.jsonl. Both clear `out` first. */
 mn_status mn_results_path(mn_buf *out, const mn_results *results, const char *output_path);
 mn_status mn_results_samples_path(mn_buf *out, const mn_results *results, const char *output_path,

@@ -1,6 +1,6 @@
 /* tensor.h - a view of numbers somewhere: data type, shape, address. Owns nothing.
  *
- * Views are contiguous, row-major, outermost dimension first. The memory belongs to an arena, a file
+ * Views are contiguous, row-major, outermost dimension first, but for weights in panels. The memory belongs to an arena, a file
  * map or the caller. */
 #ifndef MNEME_TENSOR_H
 #define MNEME_TENSOR_H
@@ -29,11 +29,18 @@ typedef enum mn_dtype {
 size_t mn_dtype_size(mn_dtype dtype);      /* bytes of one element */
 const char *mn_dtype_name(mn_dtype dtype); /* as safetensors writes it: "F16", "BOOL" ... */
 
+/* How the numbers of a matrix (N, K) lie in memory. */
+typedef enum mn_layout {
+    MN_LAYOUT_ROWS,  /* row after row, as everywhere else */
+    MN_LAYOUT_PANELS /* a weight as the device's matrix products like it best; only these read it */
+} mn_layout;
+
 typedef struct mn_tensor {
     void *data;
     int64_t shape[MN_MAX_DIMS];
     int ndim; /* 0: a scalar, one element */
     mn_dtype dtype;
+    mn_layout layout;
 } mn_tensor;
 
 int64_t mn_tensor_count(const mn_tensor *t); /* elements */

@@ -92,6 +92,9 @@ typedef struct mn_train_options {
     /* Called after every step of this run; what it returns ends the run unless it is MN_OK. */
     mn_status (*on_step)(void *context, const mn_train_step *step);
     void *context;
+    /* `model`, opened before on the same device, for trainings one after the other; it is not changed. NULL:
+     * it is opened for this one, as where it changes (update full, init random) in any case. */
+    mn_model *backbone;
 } mn_train_options;
 
 void mn_train_defaults(mn_train_options *out); /* of every key; paths NULL */

@@ -91,7 +91,7 @@ static void attention(mn_device *dev, int64_t len) {
     const double pairs = SEQS * HEADS * (double)len * (double)(len + 1) / 2;
     char what[64];
     snprintf(what, sizeof what, "attention_fwd, %d x %lld, 16 heads of 64", SEQS, (long long)len);
-    BEST(15, mn_attention_fwd(dev, &t[0], &lse, &t[1], kv, seqs, SEQS, 0.125f));
+    BEST(15, mn_attention_fwd(dev, &t[0], &lse, &t[1], kv, seqs, SEQS, 0.125f, MN_COMPUTE_F32));
     report(what, pairs * DIM * 2 * 2, "GFLOP/s");
     snprintf(what, sizeof what, "attention_bwd, %d x %lld, 16 heads of 64", SEQS, (long long)len);
     BEST(15, mn_attention_bwd(dev, &t[2], &t[3], &t[4], &delta, &t[5], &t[0], &t[1], kv, &lse, seqs,

@@ -1,15 +1,10 @@
 #!/bin/sh
-# adapter.sh - mneme eval --adapter from end to end: variants in one pass as one by one, interruptions, and
-# what it refuses.
+# adapter.sh - --adapter of mneme eval, score and generate from end to end: variants in one pass as one by one,
+# interruptions, and what is refused.
 . "$(dirname "$0")/check.inc" || exit 1
 . "$(dirname "$0")/adapter.inc" || exit 1
+. "$(dirname "$0")/eval.inc" || exit 1
 
-model=$source_dir/data/demo-model
-world=$source_dir/data/world
-data=$work/data
-
-run 0 prepare --claims "$world/dev.jsonl" --train_claims "$world/train.jsonl" --wiki "$world/wiki" --out "$data" \
-    --threads 1 --log_level error
 adapter "$work/a" doc 2 3 1
 adapter "$work/b" temp 3 4 1
 adapter "$work/c/" doc 1 5 1
@@ -24,16 +19,6 @@ evaluate() { # CODE FOLDER ARGUMENT...
 }
 samples() { # FOLDER SHOTS VARIANT: without log-likelihoods
     sed 's/"logprob": {[^}]*}//' "$1"/demo-model/samples_fever_"$2"shot"$3"_2*.jsonl
-}
-timeless() { sed '/"\(date\|start_time\|end_time\|evaluation_time_seconds\|total_evaluation_time_seconds\)":/d' "$1"/demo-model/results_*.json; }
-same() { # FOLDER OTHER: to the last digit
-    timeless "$1" >"$work/here"
-    timeless "$2" | cmp -s - "$work/here" || fail "other results: $(timeless "$2" | diff "$work/here" - | head -n 5)"
-    for file in "$1"/demo-model/samples_*; do
-        other=$(echo "$file" | sed "s|^$1/\(.*shot.*_\)2[^_]*|$2/\1|")
-        cmp -s "$file" "$other"* || fail "other samples: $other"
-    done
-    [ -z "$(find "$2" -name 'journal_*')" ] || fail "the journal is still there"
 }
 
 # ---- one pass, one by one ----
@@ -64,73 +49,34 @@ for name in a c; do has "$out" "  $name  "; done
 
 # ---- interruptions ----
 
-variants="--adapter $work/a,$work/b"
-begin "a journal cut anywhere"
 alone() {
     # shellcheck disable=SC2086
     exec "$program" eval --model "$model" --data "$data" --output_path "$1" $options $variants
 }
-{
-    (
-        # shellcheck disable=SC3045
-        ulimit -c 0
-        ulimit -f 12
-        TMPDIR=$work/none # ThreadSanitizer maps a temporary file if it can
-        export TMPDIR
-        alone "$work/cut"
-    ) >"$out" 2>"$err"
-    got=$?
-} 2>/dev/null # where the shell says that it was killed
-[ $got -gt 128 ] || fail "it was not killed: $(cat "$err")"
-journal=$(ls "$work"/cut/demo-model/journal_*.jsonl)
-cp "$journal" "$work/journal"
-ends=$(awk '{ at += length($0) + 1; print at }' "$work/journal")
-lines=$(wc -l <"$work/journal")
-[ "$lines" -gt 20 ] && [ "$lines" -lt 140 ] || fail "$lines lines are no half-finished evaluation"
-# in the first line, behind it, between the variants of a prompt, between batches (of 18 lines), anywhere
-for cut in 50 "$(echo "$ends" | sed -n 1p)" "$(echo "$ends" | sed -n 3p)" "$(echo "$ends" | sed -n 19p)" \
-    "$(echo "$ends" | sed -n 20p)" $(($(wc -c <"$work/journal") - 77)); do
-    rm -rf "$work/cut"
-    mkdir -p "$work/cut/demo-model"
-    head -c "$cut" "$work/journal" >"$journal"
-    # shellcheck disable=SC2086
-    evaluate 0 "$work/cut" $variants
-    same "$work/all" "$work/cut"
-done
 
-# SIGKILL, again and again.
-rm -rf "$work/cut"
-for answers in 2 40 110; do
-    begin "mneme eval --adapter killed by SIGKILL when $answers lines are written"
-    alone "$work/cut" >"$out" 2>"$err" &
-    child=$!
-    while [ -d /proc/$child ] && [ "$(cat "$work"/cut/demo-model/journal_* 2>/dev/null | wc -l)" -lt $answers ] &&
-        ! grep -q written: "$err"; do sleep 0.01; done
-    kill -9 $child 2>/dev/null
-    wait $child 2>/dev/null
-    rm -f "$work"/cut/demo-model/results_* "$work"/cut/demo-model/samples_*
-done
-# shellcheck disable=SC2086
-evaluate 0 "$work/cut" $variants
-same "$work/all" "$work/cut"
-
-# Without the base: the audit's first batch comes from the journal, too.
-evaluate 0 "$work/whole" --adapter "$work/a,$work/b" --no_base
-rm -rf "$work/cut"
-for answers in 2 40; do
-    begin "mneme eval --no_base killed by SIGKILL when $answers lines are written"
+# Cut in the first line, behind it, between the variants of a prompt, between and behind the batches (of 6
+# prompts), anywhere. Without the base, the audit's first batch comes from the journal, too.
+evaluate 0 "$work/memories" --adapter "$work/a,$work/b" --no_base
+for form in "memories 12 --no_base" "all 18"; do
     # shellcheck disable=SC2086
-    "$program" eval --model "$model" --data "$data" --output_path "$work/cut" $options $variants --no_base \
-        >"$out" 2>"$err" &
-    child=$!
-    while [ -d /proc/$child ] && [ "$(cat "$work"/cut/demo-model/journal_* 2>/dev/null | wc -l)" -lt $answers ] &&
-        ! grep -q written: "$err"; do sleep 0.01; done
-    kill -9 $child 2>/dev/null
-    wait $child 2>/dev/null
-    rm -f "$work"/cut/demo-model/results_* "$work"/cut/demo-model/samples_*
+    set -- $form
+    whole=$work/$1 batch=$2
+    variants="--adapter $work/a,$work/b ${3:-}"
+    half_done "$work/cut" 12
+    cp "$journal" "$work/journal"
+    lines=$(wc -l <"$work/journal")
+    [ "$lines" -gt 20 ] && [ "$lines" -lt 140 ] || fail "$lines lines are no half-finished evaluation"
+    ends=$(awk '{ at += length($0) + 1; print at }' "$work/journal")
+    for cut in 50 "$(echo "$ends" | sed -n 1p)" "$(echo "$ends" | sed -n 3p)" "$(echo "$ends" | sed -n $((batch + 1))p)" \
+        "$(echo "$ends" | sed -n $((batch + 2))p)" $(($(wc -c <"$work/journal") - 77)); do
+        rm -rf "$work/cut"
+        mkdir -p "$work/cut/demo-model"
+        head -c "$cut" "$work/journal" >"$journal"
+        # shellcheck disable=SC2086
+        evaluate 0 "$work/cut" $variants
+        same "$whole" "$work/cut"
+    done
 done
-evaluate 0 "$work/cut" --adapter "$work/a,$work/b" --no_base
-same "$work/whole" "$work/cut"
 
 # Other adapters, another order, or the same one trained again: nothing is taken from the journal.
 adapter "$work/again" doc 2 9 1
@@ -160,7 +106,57 @@ broken '{"prompt": 0, "ids": [], "logprob": [0, 0, 0]}' 'variant'
 broken '{"prompt": 0, "variant": 3, "ids": [], "logprob": [0, 0, 0]}' 'expected 0 to 2, found 3'
 broken '{"prompt": 0, "variant": 1, "ids": [], "logprob": [0, 0, 0], "outputs": 5, "change": []}' 'expected 1 numbers'
 
+# ---- score, generate ----
+
+# They say what an evaluation says of the same prompts: the log-likelihoods of its candidates, its answers.
+fields() { sed -n "s/.*\"$1\": \(\"[^\"]*\"\|[-0-9.e]*\).*/\1/p"; }
+for variant in "" @doc; do
+    adapter=${variant:+--adapter $work/a}
+    cat "$work"/all/demo-model/samples_fever_[01]shot"$variant"_2*.jsonl >"$work/samples"
+    sed 's/.*\("prompt": "[^"]*"\).*/{\1}/' "$work/samples" >"$work/prompts"
+    # shellcheck disable=SC2086
+    run 0 generate --model "$model" --jsonl "$work/prompts" --max_new_tokens 8 --threads 1 $adapter
+    # An evaluation's answer ends at a parenthesis or a new line.
+    fields generation <"$out" | sed 's/\()\|\\n\).*/\1"/' >"$work/here"
+    [ "$(wc -l <"$work/here")" = 48 ] || fail "48 answers expected"
+    fields generation <"$work/samples" | cmp -s - "$work/here" || fail "other answers than mneme eval$variant"
+    for candidate in "(a)" "(b)" "(c)"; do
+        sed "s/\"prompt\"/\"continuation\": \" $candidate\", \"context\"/" "$work/prompts" >"$work/pairs"
+        # shellcheck disable=SC2086
+        run 0 score --model "$model" --jsonl "$work/pairs" --batch_size 7 --threads 2 $adapter
+        fields logprob <"$out" >"$work/here"
+        sed 's/.*"logprob": {//' "$work/samples" | fields " $candidate" | paste "$work/here" - |
+            awk '{ off = $1 - $2; if (off > 1e-5 || off < -1e-5) bad = 1 } END { exit bad || NR != 48 }' ||
+            fail "other log-likelihoods than mneme eval$variant"
+    done
+done
+
+# A name is a folder's name, commas and all; in a list they are written with a backslash.
+cp -r "$work/a" "$work/a,b"
+head -n 3 "$work/prompts" >"$work/some"
+run 0 generate --model "$model" --jsonl "$work/some" --threads 1 --adapter "$work/a"
+cp "$out" "$work/here"
+run 0 generate --model "$model" --jsonl "$work/some" --threads 1 --adapter "$work/a,b"
+cmp -s "$out" "$work/here" || fail "another adapter"
+evaluate 0 "$work/comma" --adapter "$work/b,$work/a\\,b" --no_base --limit 4
+samples "$work/all" 1 @doc | sed -n 1,4p >"$work/here"
+samples "$work/comma" 1 @doc | cmp -s - "$work/here" || fail "another adapter"
+evaluate 1 "$work/none" --adapter "$work/b,$work/x,b" --log_level error
+is "$err" "mneme eval: $work/x: no such adapter folder (a comma in a folder's name is written \\,)"
+
 # ---- refused ----
+
+for command in "score --jsonl $work/pairs" "generate --prompt Claim"; do
+    # shellcheck disable=SC2086
+    run 1 $command --model "$model" --adapter "$work/dead" --log_level error
+    is "$err" "mneme ${command%% *}: adapter dead changes nothing: its memory behind block 2 adds 0 to every hidden state (a gate of 0, or weights that were never trained?)"
+    is "$out" ""
+    # shellcheck disable=SC2086
+    run 1 $command --model "$model" --adapter "$work/nowhere" --log_level error
+    is "$err" "mneme ${command%% *}: $work/nowhere: no such adapter folder"
+    # shellcheck disable=SC2086
+    refused 2 "mneme ${command%% *}: --adapter: '' is not a non-empty text" $command --model "$model" --adapter ""
+done
 
 evaluate 1 "$work/none" --adapter "$work/a,$work/dead" --log_level error
 is "$err" "mneme eval: adapter dead changes nothing: its memory behind block 2 adds 0 to every hidden state (a gate of 0, or weights that were never trained?)"

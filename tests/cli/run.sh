@@ -2,6 +2,7 @@
 # run.sh - mneme run from claims to report: what is done is skipped, what was interrupted goes on, what
 # contradicts is refused; every shipped config loads.
 . "$(dirname "$0")/check.inc" || exit 1
+. "$(dirname "$0")/kill.inc" || exit 1
 . "$(dirname "$0")/run.inc" || exit 1
 
 # ---- a whole run ----
@@ -78,8 +79,7 @@ cmp -s "$work/small/train/gpt_template-wd0.05/adapter_model.safetensors" \
 # ---- interruptions ----
 
 small 0 "$work/whole"
-killed "$work/cut" 5 "$spent"
-same_run "$work/whole" "$work/cut"
+killed "$work/whole" "$work/cut" 5
 
 # A signal: it saves and leaves with 75, wherever it is; the same command goes on.
 rm -rf "$work/cut"
@@ -93,7 +93,7 @@ got=$?
 [ $got = 75 ] || fail "exit code $got, expected 75: $(cat "$err")"
 [ ! -e "$work/cut/eval/evaluation.json" ] || fail "it went on"
 small 0 "$work/cut"
-same_run "$work/whole" "$work/cut"
+same "$work/whole" "$work/cut"
 
 # One process per folder.
 if command -v flock >/dev/null; then
