@@ -74,6 +74,7 @@ static void test_defaults(void **state) {
     assert_int_equal(c.rotary_dims, 4);
     assert_true(c.rope_base == 10000 && c.norm_eps == 1e-5f && c.parallel_residual && !c.tied);
     assert_int_equal(c.max_positions, 2048);
+    assert_true(c.initializer_range == 0.02);
     assert_int_equal(c.bos, 0);
     assert_int_equal(c.eos, 2);
     MN_ASSERT_OK(parse(&c, LLAMA "}"));
@@ -83,6 +84,7 @@ static void test_defaults(void **state) {
     assert_int_equal(c.rotary_dims, 16);
     assert_true(c.rope_base == 10000 && c.norm_eps == 1e-6f && !c.parallel_residual && !c.tied);
     assert_int_equal(c.max_positions, 2048);
+    assert_true(c.initializer_range == 0.02);
     assert_int_equal(c.bos, 1);
     assert_int_equal(c.eos, 2);
 }
@@ -93,9 +95,11 @@ static void test_keys(void **state) {
     MN_ASSERT_OK(parse(&c, NEOX
                        ", \"rotary_pct\": 0.4, \"rotary_emb_base\": 500, \"layer_norm_eps\": 0.1,"
                        "\"use_parallel_residual\": false, \"tie_word_embeddings\": true,"
+                       "\"initializer_range\": 0.08,"
                        "\"bos_token_id\": null, \"eos_token_id\": [7, 8]}"));
     assert_int_equal(c.rotary_dims, 6); /* of 16 * 0.4 = 6.4 */
     assert_true(c.rope_base == 500 && c.norm_eps == 0.1f && !c.parallel_residual && c.tied);
+    assert_true(c.initializer_range == 0.08);
     assert_int_equal(c.eos, 7);
     /* Newer names; null and "default" scaling are none. */
     MN_ASSERT_OK(parse(&c, NEOX ", \"partial_rotary_factor\": 0.5, \"rope_theta\": 600,"
@@ -148,6 +152,8 @@ static void test_refused_configs(void **state) {
         {LLAMA ", \"rope_theta\": 0}", "a rotary base of 0", MN_ERR_DATA},
         {NEOX ", \"rotary_emb_base\": -1}", "a rotary base of -1", MN_ERR_DATA},
         {LLAMA ", \"rms_norm_eps\": -1e-5}", "a norm epsilon of -1e-05", MN_ERR_DATA},
+        {NEOX ", \"initializer_range\": -0.1}", "$.initializer_range: -0.1, 0 or more",
+         MN_ERR_DATA},
         {LLAMA ", \"rope_scaling\": 2}", "$.rope_scaling: expected an object", MN_ERR_DATA},
         {LLAMA ", \"max_position_embeddings\": 0}", "$.max_position_embeddings", MN_ERR_DATA},
         {LLAMA ", \"tie_word_embeddings\": 1}", "$.tie_word_embeddings", MN_ERR_DATA},

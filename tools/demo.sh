@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The main job on what the repository ships: installs what is missing, builds, and runs the whole
-# experiment of configs/demo.json: prepares the sample of FEVER in data/world, trains the memories,
-# evaluates them and the base, writes the report. Everything is in build/demo.
+# experiment of configs/demo.json: prepares the claims and pages in data/demo, trains the memories of a small
+# backbone that has never read these pages, evaluates them and the base, writes the report. All of it is
+# in build/demo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,4 +26,4 @@ quietly cmake --build build/release --target mneme_program
 rm -rf build/demo
 build/release/mneme run configs/demo.json
 echo "demo: the report is build/demo/report/report.html (and report.md beside it)"
-echo "The weights of data/demo-model are random: its memories can learn how to answer, not what is true."
+echo "The backbone has never read of these places: what it judges rightly beyond chance, a memory told it."

@@ -12,8 +12,6 @@ the same uniform distribution, so a claim's wording says nothing about its label
     python3 tools/make_demo_data.py data                  # data/world (Python alone)
     python3 tools/make_demo_data.py data --tokenizer      # and data/demo-model/tokenizer.json
     python3 tools/make_demo_data.py data --expect         # data/world/expected.json from the files
-    python3 tools/make_demo_data.py data --backbone-official DIR [--backbone-entities N]
-                                       # the backbone part in official format, any size of it
 
 The same seed gives the same bytes. --tokenizer needs the `tokenizers` package; the file in the
 repository was made with
@@ -31,7 +29,7 @@ import unicodedata
 
 SEED = 20240531
 SPLIT = 2          # wiki files
-BACKBONE = 512     # entities of backbone.jsonl
+BACKBONE = 512     # other entities, whose texts the tokenizer comes from
 DISTRACTORS = 40   # wiki pages that no claim uses
 STATED = 10        # attributes that a page states, of the twelve of its kind
 TAUGHT = 6         # of these, how many the training claims ask about
@@ -355,8 +353,7 @@ def experiment(world, write):
 
 
 def backbone(world, count):
-    """Other entities: two texts in different wordings, and 24 claims, eight of each label.
-    Gives (the line of backbone.jsonl, the sentences of its first text)."""
+    """Other entities: two texts in different wordings, and 24 claims, eight of each label."""
     for entity in world.entities(count):
         base = {row: world.rng.randrange(3) for row in entity.facts}
         turned = [{row: (w + turn) % 3 for row, w in base.items()} for turn in (0, 1)]
@@ -368,33 +365,14 @@ def backbone(world, count):
             claims += [{"claim": text, "label": len(claims) % 2}] if text else []
         claims += [{"claim": text, "label": 2} for text in world.unknown(entity, 8)]
         world.rng.shuffle(claims)
-        yield {"page": entity.title, "kind": entity.kind, "texts": [" ".join(t) for t in texts],
-               "claims": claims}, texts[0]
+        yield {"texts": [" ".join(t) for t in texts], "claims": claims}
 
 
-def backbone_official(world, count, write):
-    """The same as train.jsonl and one wiki file; all evidence points at sentence 0."""
-    lines, pages = [], [{"id": "", "text": "", "lines": ""}]
-    for page, sentences in backbone(world, count):
-        records = [f"{i}\t{s}" for i, s in enumerate(sentences)] + [f"{len(sentences)}\t"]
-        pages.append({"id": page["page"], "text": " ".join(sentences) + " ",
-                      "lines": "\n".join(records)})
-        for claim in page["claims"]:
-            n, nei = len(lines) + 1, claim["label"] == 2
-            spot = [n, None, None, None] if nei else [n, n, nfd(page["page"]), 0]
-            lines.append({"id": n, "verifiable": VERIFIABLE[claim["label"]],
-                          "label": LABELS[claim["label"]], "claim": claim["claim"],
-                          "evidence": [[spot]]})
-    write("train.jsonl", lines)
-    write("wiki/wiki-001.jsonl", pages)
-
-
-def tokenizer(data):
-    """A byte-level BPE in the shape of GPT-NeoX's tokenizer.json."""
+def tokenizer(data, pages):
+    """A byte-level BPE in the shape of GPT-NeoX's tokenizer.json, from the texts of other entities."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     text = []
-    for line in (data / "world/backbone.jsonl").read_text(encoding="utf-8").splitlines():
-        page = json.loads(line)
+    for page in pages:
         text += page["texts"] + [TEMPLATE + "".join(
             f"Claim: {c['claim']}\nA: ({'abc'[c['label']]})\n" for c in page["claims"])]
     tok = Tokenizer(models.BPE())
@@ -462,11 +440,11 @@ def expect(world):
 
 def writer(base):
     """A function that writes one jsonl file below `base`, escaped to ASCII as FEVER's are."""
-    def write(name, lines, escape=True):
+    def write(name, lines):
         (base / name).parent.mkdir(parents=True, exist_ok=True)
         with open(base / name, "w", encoding="utf-8", newline="\n") as file:
             for line in lines:
-                file.write(json.dumps(line, ensure_ascii=escape) + "\n")
+                file.write(json.dumps(line) + "\n")
     return write
 
 
@@ -475,24 +453,16 @@ def main():
     parser.add_argument("data", type=pathlib.Path, help="the repository's data folder")
     parser.add_argument("--tokenizer", action="store_true")
     parser.add_argument("--expect", action="store_true")
-    parser.add_argument("--backbone-official", type=pathlib.Path, metavar="DIR")
-    parser.add_argument("--backbone-entities", type=int, default=BACKBONE)
     options = parser.parse_args()
 
     if options.expect:
         expect(options.data / "world")
         return
     world = World(SEED, read_kinds(options.data / "world/kinds.txt"))
-    if options.backbone_official:
-        experiment(world, lambda name, lines: None)  # uses up its names and random numbers
-        backbone_official(world, options.backbone_entities, writer(options.backbone_official))
-        return
     write = writer(options.data)
     experiment(world, write)
-    write("world/backbone.jsonl",
-          [page for page, _ in backbone(world, options.backbone_entities)], escape=False)
     if options.tokenizer:
-        tokenizer(options.data)
+        tokenizer(options.data, backbone(world, BACKBONE))
 
 
 if __name__ == "__main__":

@@ -130,6 +130,7 @@ mn_status mn_model_config_parse(mn_model_config *out, const mn_json *doc) {
     MN_TRY(mn_json_i64(&c.vocab, doc, root, "vocab_size", 1, MAX_VOCAB));
     MN_TRY(mn_json_i64_or(&c.max_positions, doc, root, "max_position_embeddings", 1, MAX_POSITIONS,
                           2048));
+    MN_TRY(mn_json_f64_or(&c.initializer_range, doc, root, "initializer_range", 0.02));
     MN_TRY(mn_json_bool_or(&c.tied, doc, root, "tie_word_embeddings", false));
     MN_TRY(read_rope(&scaling, doc, "rope_scaling"));
     MN_TRY(read_rope(&rope, doc, "rope_parameters"));
@@ -141,6 +142,8 @@ mn_status mn_model_config_parse(mn_model_config *out, const mn_json *doc) {
              doc->name, c.rope_base);
     MN_CHECK(c.norm_eps >= 0, MN_ERR_DATA, "%s: a norm epsilon of %g, 0 or more expected",
              doc->name, (double)c.norm_eps);
+    MN_CHECK(c.initializer_range >= 0, MN_ERR_DATA,
+             "%s: $.initializer_range: %g, 0 or more expected", doc->name, c.initializer_range);
     MN_CHECK(c.rotary_dims > 0 && c.rotary_dims % 2 == 0, MN_ERR_DATA,
              "%s: %lld rotary dimensions per head cannot be paired", doc->name,
              (long long)c.rotary_dims);
@@ -211,6 +214,7 @@ mn_status mn_model_config_named(mn_model_config *out, const char *name) {
                                  .max_positions = named[i].positions,
                                  .rope_base = 10000,
                                  .norm_eps = 1e-5f,
+                                 .initializer_range = 0.02,
                                  .parallel_residual = neox,
                                  .bos = neox ? 0 : 1,
                                  .eos = neox ? 0 : 2};

@@ -27,6 +27,7 @@ mn_status mn_model_new(mn_model **out, const mn_model_config *config, const char
 /* Drawing a weight: of a random stream; weights of norms are about 1. */
 typedef struct mn_draw {
     uint64_t seed, stream;
+    double deviation; /* of a matrix */
     bool norm_weight;
 } mn_draw;
 typedef void mn_draw_fill(mn_tensor *host, const mn_draw *draw); /* finds zeros */

@@ -67,8 +67,9 @@ static mn_status config_text(mn_buf *out, const mn_model_config *c, mn_dtype dty
     for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
         MN_TRY(put_integer(out, integers[i].key, integers[i].value));
     MN_TRY(neox ? put_neox(out, c) : put_llama(out, c));
+    MN_TRY(put_double(out, "initializer_range", c->initializer_range));
     return mn_buf_printf(out,
-                         ",\n  \"initializer_range\": 0.02,\n  \"tie_word_embeddings\": %s,\n"
+                         ",\n  \"tie_word_embeddings\": %s,\n"
                          "  \"torch_dtype\": \"%s\",\n  \"use_cache\": true\n}\n",
                          c->tied ? "true" : "false", type);
 }

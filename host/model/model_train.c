@@ -89,10 +89,9 @@ static void fill_normal(float *to, int64_t n, double deviation, uint64_t seed, u
 
 /* Matrices normal, weights of norms 1, biases 0. */
 static void fill_initial(mn_tensor *t, const mn_draw *draw) {
-    const double deviation = 0.02; /* initializer_range of GPTNeoXConfig and LlamaConfig */
     const int64_t n = mn_tensor_count(t);
     float *values = t->data;
-    if (t->ndim == 2) fill_normal(values, n, deviation, draw->seed, draw->stream);
+    if (t->ndim == 2) fill_normal(values, n, draw->deviation, draw->seed, draw->stream);
     else
         for (int64_t e = 0; e < n; e++) values[e] = draw->norm_weight ? 1 : 0;
 }
@@ -109,6 +108,7 @@ mn_status mn_model_init(mn_model **out, const mn_model_config *config, const cha
         mn_binding_at(&row, config, m, i);
         const mn_draw draw = {.seed = seed,
                               .stream = streams + (uint64_t)i,
+                              .deviation = config->initializer_range,
                               .norm_weight = strstr(row.name, "norm.weight") != NULL};
         MN_GOTO(mn_model_fill(device, row.weight, fill_initial, &draw));
     }

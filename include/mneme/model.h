@@ -21,9 +21,10 @@ typedef struct mn_model_config {
     int64_t dim, layers, heads, kv_heads, head_dim, rotary_dims, ffn_dim, vocab, max_positions;
     double rope_base;
     float norm_eps;
-    bool parallel_residual; /* NeoX: x + attention(ln1 x) + mlp(ln2 x) */
-    bool tied;              /* the output matrix is the embedding */
-    int32_t bos, eos;       /* -1: none */
+    double initializer_range; /* standard deviation of the matrices of a new model */
+    bool parallel_residual;   /* NeoX: x + attention(ln1 x) + mlp(ln2 x) */
+    bool tied;                /* the output matrix is the embedding */
+    int32_t bos, eos;         /* -1: none */
 } mn_model_config;
 
 mn_status mn_model_config_load(mn_model_config *out, const char *dir); /* DIR/config.json */
@@ -65,8 +66,8 @@ mn_status mn_model_random(mn_model **out, const mn_model_config *config, const c
  * not there, they stay where they lie: slower, with the same results but for the order of the sums. */
 mn_status mn_model_pack(mn_model *model);
 /* What training the model itself needs (`method: full`): every tensor fp32 in the weights arena, to be
- * written by the optimizer. Initial values of a new model as Hugging Face's configuration classes have them:
- * matrices N(0, 0.02), biases 0, norms 1. */
+ * written by the optimizer. Initial values of a new model as Hugging Face's classes have them: matrices
+ * N(0, initializer_range), biases 0, norms 1. */
 mn_status mn_model_init(mn_model **out, const mn_model_config *config, const char *name,
                         uint64_t seed, mn_device *device);
 mn_status mn_model_trainable(mn_model **out, const mn_model *model); /* a copy of rows in fp32 */
