@@ -18,10 +18,10 @@ template <int DP> struct forward_shape {
         TILE = KEYS * PITCH,
         STAGE = 2 * TILE,
         Q_SHARED = DP > 128,
+        /* registers for so many on a multiprocessor; four of 64 dimensions spill on sm_90 */
         BLOCKS = DP <= 96    ? 3
                  : DP <= 128 ? 2
-                             : 1, /* registers for so many on a
-                                                                     multiprocessor */
+                             : 1,
         BYTES = (2 * STAGE + (Q_SHARED ? MN_ATTENTION_ROWS * PITCH : 0)) * 2
     };
 };
