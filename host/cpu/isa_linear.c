@@ -1,7 +1,8 @@
 /* isa_linear.c - y = x w' + bias with an epilogue, and its gradients: chooses the way.
  *
- * A few rows: isa_dot.c, limited by memory, reads the weights as they lie. Many rows: isa_gemm.c, or
- * oneDNN where the processor has tiles for bf16 (isa_tiles.c). */
+ * Weights in panels: isa_gemm.c, for any number of rows in the same order of sums. Weights in rows: a few
+ * rows of x go to isa_dot.c, limited by memory, many to isa_gemm.c. oneDNN multiplies bf16 where the
+ * processor has tiles for it (isa_tiles.c). */
 #include "cpu/epilogue.h"
 #include "cpu/gemm.h"
 
