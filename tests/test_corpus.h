@@ -101,7 +101,8 @@ static const char *const shapes[SHAPES][MN_MAX_CANDIDATES + 1] = {
 };
 
 static inline bool same_ids(const mn_ids *a, const mn_ids *b) {
-    return a->len == b->len && memcmp(a->data, b->data, a->len * sizeof *a->data) == 0;
+    if (a->len != b->len) return false;
+    return a->len == 0 || memcmp(a->data, b->data, a->len * sizeof *a->data) == 0;
 }
 
 static inline void answer_naively(corpus *c, int64_t i) {
