@@ -95,7 +95,7 @@ static cudnnBackendDescriptor_t device_of(mn_cudnn_graph *g, const char *device)
     return d;
 }
 
-/* Whether the engine of a proposal may add in another order in every run. */
+/* Whether the engine of a proposal adds in the same order in every run. */
 static bool reproducible(mn_cudnn_graph *g, cudnnBackendDescriptor_t config) {
     cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
     cudnnBackendDescriptor_t engine = mn_cudnn_create(g, CUDNN_BACKEND_ENGINE_DESCRIPTOR);

@@ -44,7 +44,10 @@ static mn_status cuda_alloc(mn_device *device, void **out, size_t bytes) {
                        (double)bytes / 1e6, device->name, (double)left / 1e6, (double)total / 1e6);
     }
     MN_TRY(mn_cuda_check(code, "cudaMalloc"));
-    return mn_cuda_check(cudaMemsetAsync(*out, 0, bytes, s->stream), "cudaMemsetAsync");
+    const mn_status st = mn_cuda_check(cudaMemsetAsync(*out, 0, bytes, s->stream),
+                                       "cudaMemsetAsync");
+    if (st != MN_OK) cudaFree(*out), *out = NULL;
+    return st;
 }
 
 static void cuda_release(mn_device *device, void *memory, size_t bytes) {
@@ -98,6 +101,16 @@ struct named_device {
     char name[16];
 };
 
+/* The kernels use instructions of sm_80 (cp.async, mma of 16 x 8 x 16). */
+mn_status mn_cuda_supported(int index) {
+    int major = 0, minor = 0;
+    MN_CUDA_TRY(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index));
+    MN_CUDA_TRY(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index));
+    MN_CHECK(major >= 8, MN_ERR_UNSUPPORTED, "cuda:%d is sm_%d%d, sm_80 or later is needed", index,
+             major, minor);
+    return MN_OK;
+}
+
 mn_status mn_cuda_describe(char *text, size_t size, int index) {
     cudaDeviceProp p;
     MN_CUDA_TRY(cudaGetDeviceProperties(&p, index));
@@ -131,6 +144,7 @@ mn_status mn_cuda_device_open(mn_device **out, int index) {
     d->stream = (mn_stream *)calloc(1, sizeof *d->stream);
     MN_CHECK_GOTO(d->stream, MN_ERR_MEMORY, "no memory for the CUDA device");
     d->stream->device = index;
+    MN_GOTO(mn_cuda_supported(index));
     MN_GOTO(mn_cuda_use(d->stream));
     MN_GOTO(mn_cuda_check(
         cudaDeviceGetAttribute(&d->stream->sm_count, cudaDevAttrMultiProcessorCount, index),

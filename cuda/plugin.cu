@@ -17,8 +17,12 @@ extern "C" mn_status mn_fail(mn_status status, const char *format, ...) {
 }
 
 static mn_status count(int *devices) {
+    int present = 0;
     *devices = 0;
-    return mn_cuda_check(cudaGetDeviceCount(devices), "cudaGetDeviceCount");
+    MN_TRY(mn_cuda_check(cudaGetDeviceCount(&present), "cudaGetDeviceCount"));
+    if (present > 0) MN_TRY(mn_cuda_supported(0)); /* the one that `auto` takes */
+    *devices = present;
+    return MN_OK;
 }
 
 extern "C" __attribute__((visibility("default"))) const mn_plugin *

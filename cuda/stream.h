@@ -1,7 +1,8 @@
 /* stream.h - what the launchers of the CUDA backend share: the stream, its workspace, errors.
  *
  * A launcher, mn_cuda_<row>, has the parameters of its row in kernels.def. It puts its work into the
- * stream and returns: it never waits, never allocates, and trusts shapes. Pointers are device memory but
+ * stream and returns: it trusts shapes, and never waits or allocates but for a
+ * shape that cuDNN meets for the first time (attention_cudnn.cu). Pointers are device memory but
  * for structs of shapes (mn_qkv_layout, mn_attn_seqs and its `host`, mn_adamw). */
 #ifndef MNEME_CUDA_STREAM_H
 #define MNEME_CUDA_STREAM_H

@@ -126,6 +126,7 @@ static int setup(void **state) {
     void *runtime = dlopen("libcudart.so.13", RTLD_NOW | RTLD_NOLOAD);
     if (runtime) *(void **)&totals = dlsym(runtime, "sg_totals");
     if (totals) return 0;
+    if (getenv("MNEME_TEST_SIMULATED")) return -1;
     print_message("skipped: no counters, the GPU is none of the simulated ones\n");
     exit(77);
 }

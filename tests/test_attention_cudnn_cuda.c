@@ -113,6 +113,7 @@ static int setup(void **state) {
     remote_setup(state);
     mn_device *dev = *state;
     if (dev->attention(dev, true) == MN_OK) return 0;
+    if (getenv("MNEME_TEST_SIMULATED")) return -1;
     print_message("skipped: %s\n", mn_error());
     exit(77);
 }

@@ -225,6 +225,26 @@ static void panels_have_one_order(void **state) {
     guard_free(&g);
 }
 
+static void no_rows_are_no_work(void **state) {
+    const devices *all = *state;
+    enum { N = 33, K = 7 };
+    guards g = {0};
+    uint64_t seed = 7;
+    void *w = guard_weights(&g, MN_F16, N * K, 1, &seed);
+    const mn_tensor rows = mn_tensor_2d(w, MN_F16, N, K);
+    for (int d = 0; d < all->count; d++) {
+        guards mine = {0};
+        const mn_tensor tw = has_panels(all->dev[d], MN_F16) ? panels_of(&mine, all->dev[d], &rows)
+                                                             : rows;
+        mn_tensor y = mn_tensor_2d(NULL, MN_F32, 0, N), x = mn_tensor_2d(NULL, MN_F32, 0, K);
+        MN_ASSERT_OK(
+            mn_linear_fwd(all->dev[d], &y, N, &x, &tw, NULL, MN_EPILOGUE_STORE, MN_COMPUTE_F32));
+        MN_ASSERT_OK(mn_linear_bwd_x(all->dev[d], &x, K, &y, N, &tw, false, MN_COMPUTE_F32));
+        guard_free(&mine);
+    }
+    guard_free(&g);
+}
+
 /* A tensor in a file may begin anywhere: 2 bytes off for half precision, and fp32 likewise. */
 static void weights_at_odd_addresses(void **state) {
     only_on_the_cpu(*state);
@@ -335,6 +355,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         MN_TESTED_LINEAR(MN_TEST_ROW) cmocka_unit_test(other_rows_do_not_matter),
         cmocka_unit_test(panels_have_one_order),
+        cmocka_unit_test(no_rows_are_no_work),
         cmocka_unit_test(all_options_of_small_products),
         cmocka_unit_test(weights_at_odd_addresses),
         cmocka_unit_test(inputs_rounded_to_bf16),

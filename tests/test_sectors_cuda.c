@@ -217,6 +217,7 @@ static int setup(void **state) {
     void *runtime = dlopen("libcudart.so.13", RTLD_LAZY | RTLD_NOLOAD);
     if (runtime) *(void **)&c.total = dlsym(runtime, "sg_total_stats");
     if (!c.total) {
+        if (getenv("MNEME_TEST_SIMULATED")) return -1;
         print_message("skipped: %s counts no sectors\n", c.dev->description);
         exit(77);
     }

@@ -41,7 +41,10 @@ step() {
     fi
 }
 
-build_all() { cmake --preset release -DMNEME_CUDA=ON && cmake --build "$build" -j "$(nproc)"; }
+build_all() {
+    tools/setup.sh --check && cmake --preset release -DMNEME_CUDA=ON -DMNEME_CUDA_ARCHITECTURES=native &&
+        cmake --build "$build" -j "$(nproc)"
+}
 peaks() {
     "$nvcc" -O3 --no-compress -cudart shared -gencode arch=compute_80,code=compute_80 tools/gpu_peaks.cu \
         -o "$work/gpu_peaks" -lcublasLt || return
@@ -71,10 +74,11 @@ mkdir -p "$(dirname "$report")"
 : >"$report"
 say "# mneme on a GPU, $(date -u +%Y-%m-%dT%H:%MZ), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
 if [ -z "${BUILD:-}" ]; then step "Build" build_all; fi
+[ $failed = 0 ] || die "the build failed: see $report"
 step "Toolkit" "$nvcc" --version
 if command -v nvidia-smi >/dev/null; then step "Card" nvidia-smi; else say "" "nvidia-smi is not here"; fi
 step "What mneme finds" "$build/mneme" doctor
-"$build/mneme" doctor >"$work/doctor"
+"$build/mneme" doctor >"$work/doctor" || die "mneme doctor failed: see $report"
 grep -q '^CUDA  *can be used' "$work/doctor" || die "mneme finds no CUDA device: see $report"
 
 step "The card's own limits" peaks

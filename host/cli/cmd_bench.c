@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* In the order of mn_bench_kind and mn_compute. */
 static const char *const kinds[] = {"prefill", "decode", "prefix", "linear",
@@ -209,7 +210,9 @@ static mn_status run(const mn_cli *cli, const void *options) {
     b->options = &o;
     b->compute = (mn_compute)o.compute;
     if (getloadavg(&b->load, 1) != 1) b->load = -1;
-    MN_GOTO(mn_cli_device_open(&b->device, &cli->common));
+    MN_GOTO(strcmp(cli->common.device, "auto") == 0
+                ? mn_device_open(&b->device, "cpu", (int)cli->common.threads)
+                : mn_cli_device_open(&b->device, &cli->common));
     MN_CHECK_GOTO(b->device->host_memory, MN_ERR_UNSUPPORTED, "bench measures the CPU only, not %s",
                   b->device->name);
     MN_GOTO(open_model(b));

@@ -45,7 +45,7 @@ static mn_status print_text(mn_buf *out, const findings *f) {
     MN_TRY(mn_buf_printf(out, "CUDA      %s\n", c->devices > 0 ? "can be used" : "is not used"));
     if (c->why[0]) MN_TRY(mn_buf_printf(out, "  because %s\n", c->why));
     MN_TRY(mn_buf_printf(out, "  driver  %s\n", or_none(c->driver)));
-    MN_TRY(mn_buf_printf(out, "  backend %s\n", c->plugin[0] ? c->plugin : "not looked for"));
+    MN_TRY(mn_buf_printf(out, "  backend %s\n", or_none(c->plugin)));
     if (c->libraries[0]) MN_TRY(mn_buf_printf(out, "  runtime %s\n", c->libraries));
     for (int i = 0; i < f->gpu_count; i++)
         MN_TRY(mn_buf_printf(out, "  cuda:%-2d %s\n", i, f->gpus[i]));

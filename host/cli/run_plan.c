@@ -102,7 +102,6 @@ static mn_status open_inputs(plan *p) {
     if (!mn_dir_exists(run->keys.model)) return named_shape(p);
     MN_TRY(mn_model_config_load(&p->config, run->keys.model));
     MN_TRY(mn_model_open(&p->model, run->keys.model, p->device));
-    MN_TRY(mn_model_pack(p->model));
     MN_TRY(mn_tokenizer_open(&p->tokenizer, run->keys.model));
     return run->is_prepared ? mn_fever_open(&p->fever, run->data) : MN_OK;
 }

@@ -46,12 +46,15 @@ static bool driver_sees_device(mn_cuda_state *out) {
     driver d;
     int count = 0, version = 0;
     if (!driver_load(&d, out)) return false;
-    const int code = d.init(0);
+    enum { NO_DEVICE = 100 };
+    int code = d.init(0);
+    if (code == 0) code = d.count(&count);
     if (d.version(&version) == 0)
         snprintf(out->driver, sizeof out->driver, "%d.%d", version / 1000, version % 1000 / 10);
-    if (code != 0 || d.count(&count) != 0)
+    if (code == NO_DEVICE || (code == 0 && count == 0))
+        snprintf(out->why, sizeof out->why, "the NVIDIA driver sees no GPU");
+    else if (code != 0)
         snprintf(out->why, sizeof out->why, "the NVIDIA driver fails with CUDA error %d", code);
-    else if (count == 0) snprintf(out->why, sizeof out->why, "the NVIDIA driver sees no GPU");
     return out->why[0] == '\0';
 }
 
@@ -79,7 +82,7 @@ static bool find_plugin(char path[PATH_MAX]) {
 }
 
 static const mn_plugin *load_plugin(mn_cuda_state *out) {
-    static const mn_plugin_host program = {mn_fail, mn_fail_in};
+    static const mn_plugin_host program = {mn_fail};
     char path[PATH_MAX];
     mn_plugin_entry entry = NULL;
     if (!find_plugin(path)) {

@@ -12,7 +12,6 @@ enum { MN_PLUGIN_ABI = 1 };
 
 typedef struct mn_plugin_host {
     mn_status (*fail)(mn_status status, const char *format, ...);
-    mn_status (*fail_in)(mn_status status, const char *format, ...);
 } mn_plugin_host;
 
 typedef struct mn_plugin {

@@ -37,7 +37,7 @@ static mn_status cpu_copy(mn_device *device, void *to, const void *from, size_t 
 
 static mn_status cpu_reserve(mn_device *device, int64_t rows, int64_t width) {
     mn_stream *s = device->stream;
-    const size_t bytes = (size_t)(mn_round16(rows) * width) * sizeof(float);
+    const size_t bytes = (size_t)(mn_round16(rows) * mn_round16(width)) * sizeof(float);
     if (bytes <= s->input_bytes) return MN_OK;
     cpu_release(device, s->input, s->input_bytes);
     s->input = NULL;

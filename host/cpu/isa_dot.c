@@ -1,13 +1,11 @@
-/* isa_dot.c - products of few rows: weights are read once, as they lie in the file.
+/* isa_dot.c - products of up to four rows with weights that lie in rows: fp32 ones, and those of models too
+ * large for a copy in panels. Weights are read once, as they lie in the file.
  *
- * Decoding reads every weight for a row or two, so memory is the limit. Up to SINGLE_ROWS rows of x
- * one weight row after the other is read, a single sequential stream per thread, which the processor
- * prefetches best when it is left alone (24 GB/s with prefetches of our own, 38 without); with more rows four
- * weight rows share each load of x. Sums run along K in vectors and are folded at the end. */
+ * Memory is the limit. One weight row after the other is read, a single sequential stream per thread, which
+ * the processor prefetches best when it is left alone (24 GB/s with prefetches of our own, 38 without). Sums
+ * run along K in vectors and are folded at the end. */
 #include "cpu/isa.h"
 #include "cpu/vec.h"
-
-enum { SINGLE_ROWS = 4 };
 
 /* What a weight is stored as, and whether it is rounded to bf16 on the way (as for many rows: the
  * number of rows must not change the answer). */
@@ -70,30 +68,22 @@ V_TILE void tile(float *y, int64_t ldy, const float *x, const char *w, form f, i
         }
 }
 
-/* The rows of x that are left: 1 to 4. */
+/* One weight row for 1 to 4 rows of x. */
 V_TILE void row_tiles(float *y, int64_t ldy, const float *x, const char *w, form f, int64_t m,
-                      int64_t k, const int nt, const int unroll) {
+                      int64_t k) {
+    enum { UNROLL = 4 };
     switch (m) {
-    case 1: tile(y, ldy, x, w, f, k, 1, nt, unroll); break;
-    case 2: tile(y, ldy, x, w, f, k, 2, nt, unroll); break;
-    case 3: tile(y, ldy, x, w, f, k, 3, nt, unroll); break;
-    default: tile(y, ldy, x, w, f, k, 4, nt, unroll); break;
+    case 1: tile(y, ldy, x, w, f, k, 1, 1, UNROLL); break;
+    case 2: tile(y, ldy, x, w, f, k, 2, 1, UNROLL); break;
+    case 3: tile(y, ldy, x, w, f, k, 3, 1, UNROLL); break;
+    default: tile(y, ldy, x, w, f, k, 4, 1, UNROLL); break;
     }
 }
 
 V_TILE void panel(float *y, int64_t ldy, const float *x, const char *w, form f, int64_t m,
                   int64_t n, int64_t k) {
     const size_t row_bytes = (size_t)k * form_size(f);
-    int64_t j = 0;
-    if (m > SINGLE_ROWS)
-        for (; j + 4 <= n; j += 4)
-            for (int64_t i = 0; i < m; i += 4)
-                row_tiles(y + i * ldy + j, ldy, x + i * k, w + (size_t)j * row_bytes, f,
-                          m - i < 4 ? m - i : 4, k, 4, 1);
-    for (; j < n; j++)
-        for (int64_t i = 0; i < m; i += 4)
-            row_tiles(y + i * ldy + j, ldy, x + i * k, w + (size_t)j * row_bytes, f,
-                      m - i < 4 ? m - i : 4, k, 1, 4);
+    for (int64_t j = 0; j < n; j++) row_tiles(y + j, ldy, x, w + (size_t)j * row_bytes, f, m, k);
 }
 
 void MN_CPU(dot_panel)(float *y, int64_t ldy, const float *x, const void *w, mn_dtype dtype,

@@ -1,9 +1,10 @@
-/* isa_gemm.c - matrix products of many rows.
+/* isa_gemm.c - matrix products.
  *
  * The plan of GotoBLAS and BLIS (Goto and van de Geijn 2008): a is packed once into panels of 12 rows,
  * which all threads read; a thread owns blocks of output columns and packs a block of b, DEPTH x WIDTH,
  * into its scratch, where the second-level cache holds it for all rows. The inner loop keeps a tile
- * of 12 x 32 sums in registers: per unit of depth 12 broadcasts and 2 vectors for 24 multiply-adds.
+ * of 12 x 32 sums in registers: per unit of depth 12 broadcasts and 2 vectors for 24 multiply-adds. One
+ * panel of rows (up to 12) reads weights in panels directly: nobody would read a packed block again.
  * The order of every sum is fixed by DEPTH alone: results depend neither on the number of threads nor
  * on the other rows. In bf16 a unit holds two numbers and one instruction does both (AVX512_BF16);
  * without it the numbers are rounded and multiplied as fp32, which is exact. */

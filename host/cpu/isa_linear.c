@@ -67,6 +67,7 @@ mn_status MN_CPU(linear_fwd)(mn_stream *s, float *y, int64_t ldy, const float *x
                     .m = m,
                     .n = n,
                     .k = k};
+    if (m == 0) return MN_OK;
     if (m > DOT_ROWS || p.panels) return multiply(&p);
     if (p.bf16) {
         MN_TRY(want_input(&p, (size_t)(m * k) * sizeof(float)));
@@ -97,6 +98,7 @@ mn_status MN_CPU(linear_bwd_x)(mn_stream *s, float *dx, int64_t lddx, const floa
                           .m = m,
                           .n = k,
                           .k = n};
+    if (m == 0) return MN_OK;
     return multiply(&p);
 }
 

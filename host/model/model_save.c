@@ -103,6 +103,8 @@ static mn_status bring(mn_stored *out, const mn_model *m, const mn_binding_row *
     mn_status st = MN_OK;
     mn_tensor host = *row->weight;
     void *fetched = NULL;
+    MN_CHECK(host.layout == MN_LAYOUT_ROWS, MN_ERR_USAGE, "%s: tensor %s lies in panels", path,
+             row->name);
     *out = (mn_stored){.name = row->name, .view = host};
     out->view.dtype = dtype;
     if (!m->device->host_memory) {

@@ -118,7 +118,10 @@ mn_status mn_session_open(mn_session **out, mn_model *model, const mn_session_op
     MN_GOTO(mn_variants_commit(s));
     s->host_seqs = calloc((size_t)options->max_seqs, sizeof *s->host_seqs);
     MN_CHECK_GOTO(s->host_seqs, MN_ERR_MEMORY, "no memory for a session");
-    int64_t widest = c->ffn_dim > c->dim ? c->ffn_dim : c->dim;
+    int64_t widest, layers;
+    mn_variants_most(s, &widest, &layers);
+    if (c->ffn_dim > widest) widest = c->ffn_dim;
+    if (c->dim > widest) widest = c->dim;
     if (c->heads * c->head_dim > widest) widest = c->heads * c->head_dim;
     const int64_t rows = options->max_tokens > options->max_logits ? options->max_tokens
                                                                    : options->max_logits;

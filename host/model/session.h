@@ -44,7 +44,9 @@ mn_status mn_session_output_rows(mn_session *s, mn_tensor *to, const mn_tensor *
 
 /* ---- variants.c ---- */
 
-mn_status mn_variants_open(mn_session *s);    /* after the model and the limits are there */
+mn_status mn_variants_open(mn_session *s); /* after the model and the limits are there */
+/* What the widest memory and the one with the most layers need. */
+void mn_variants_most(const mn_session *s, int64_t *hidden, int64_t *count);
 mn_status mn_variants_lay_out(mn_session *s); /* its part of the step arena */
 mn_status mn_variants_commit(mn_session *s);  /* what lies outside of arenas */
 void mn_variants_close(mn_session *s);

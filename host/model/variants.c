@@ -40,8 +40,7 @@ mn_status mn_variants_open(mn_session *s) {
     return MN_OK;
 }
 
-/* Numbers that the widest memory and the one with the most layers need. */
-static void most_of(const mn_session *s, int64_t *hidden, int64_t *count) {
+void mn_variants_most(const mn_session *s, int64_t *hidden, int64_t *count) {
     *hidden = *count = 0;
     for (int64_t v = 0; v < s->limits.variant_count; v++) {
         const mn_memory *m = s->variants[v];
@@ -54,7 +53,7 @@ mn_status mn_variants_lay_out(mn_session *s) {
     int64_t hidden, count;
     const int64_t t = s->limits.max_tokens, c = s->model->config.dim;
     const bool several = s->limits.variant_count > 1;
-    most_of(s, &hidden, &count);
+    mn_variants_most(s, &hidden, &count);
     const int64_t audited = s->limits.audit && count > 0 ? t : 0;
     s->norm_h = s->norm_d = mn_tensor_1d(NULL, MN_F32, audited);
     const struct {
@@ -76,7 +75,7 @@ mn_status mn_variants_lay_out(mn_session *s) {
 
 mn_status mn_variants_commit(mn_session *s) {
     int64_t hidden, count;
-    most_of(s, &hidden, &count);
+    mn_variants_most(s, &hidden, &count);
     if (!s->limits.audit || count == 0) return MN_OK;
     const size_t outputs = (size_t)s->limits.max_tokens;
     s->norms = calloc(2 * outputs, sizeof *s->norms);

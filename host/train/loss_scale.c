@@ -4,8 +4,8 @@
 static const double first_factor = 65536, most = 0x1p40;
 enum { GOOD_STEPS = 2000 };
 
-loss_scale mn_loss_scale(const mn_model *model, bool full) {
-    const bool active = model->device->narrow_products && !full && model->head_w.dtype == MN_F16;
+loss_scale mn_loss_scale(const mn_device *device) {
+    const bool active = device->narrow_products;
     return (loss_scale){.active = active, .factor = active ? first_factor : 1};
 }
 

@@ -180,7 +180,7 @@ mn_status mn_train(mn_train_summary *out, mn_device *device, const mn_train_opti
     if (finished) goto done;
     MN_GOTO(mn_train_find(&from, options));
     MN_GOTO(mn_params_open(&t.params, t.model, t.memory, options));
-    t.scale = mn_loss_scale(t.model, options->update == MN_UPDATE_FULL);
+    t.scale = mn_loss_scale(t.device);
     if (from.len > 0) MN_GOTO(mn_train_restore(&t, from.data));
     out->resumed = from.len > 0;
     MN_GOTO(mn_train_log_begin(t.log, t.state.step));

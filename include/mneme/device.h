@@ -17,8 +17,8 @@ typedef struct mn_device {
     const char *name;      /* "cpu", "cuda:0" */
     char description[128]; /* "cpu: 2 threads, avx512, bf16 pairs" */
     bool host_memory;      /* its memory is the host's: mapped files serve as weights */
-    bool
-        narrow_products; /* products with fp16 and bf16 weights round their other input to that type */
+    /* Products with fp16 and bf16 weights round their other input to that type, attention rounds to fp16. */
+    bool narrow_products;
     int threads;
     mn_status (*alloc)(struct mn_device *device, void **out, size_t bytes); /* zeroed, 64-aligned */
     void (*release)(struct mn_device *device, void *memory, size_t bytes);

@@ -21,7 +21,8 @@ typedef enum mn_epilogue {
     MN_EPILOGUE_ADD    /* y += x w' + bias */
 } mn_epilogue;
 
-/* Inputs of matrix products are rounded to this; sums are always fp32. */
+/* Inputs of matrix products are rounded to this; sums are always fp32. On CUDA the weights' type decides
+ * instead, and attention's inputs are fp16. */
 typedef enum mn_compute { MN_COMPUTE_F32, MN_COMPUTE_BF16 } mn_compute;
 
 /* Where q, k and v of head h stand in one row of the fused projection (elements):
@@ -34,7 +35,7 @@ typedef struct mn_qkv_layout {
     int64_t rotary_dims; /* the first ones of a head rotate, half-split: (i, i + rotary_dims / 2) */
 } mn_qkv_layout;
 
-/* Keys and values of one layer. The inner layout is the backend's own (mn_kv_bytes gives its size);
+/* Keys and values of one layer. The inner layout is the backend's own (mn_device.kv_bytes gives its size);
  * only rope_store_fwd writes it and only attention reads it. */
 typedef struct mn_kv_layer {
     float *k, *v;
@@ -51,7 +52,7 @@ typedef struct mn_attn_seq {
 } mn_attn_seq;
 
 /* The sequences of a batch: `host` gives the shapes of the work, kernels of a device read `device`.
- * Both are the same array where the device's memory is the host's. */
+ * Both may be the same array where the device's memory is the host's. */
 typedef struct mn_attn_seqs {
     const mn_attn_seq *host, *device;
     int64_t count;

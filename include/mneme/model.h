@@ -65,7 +65,7 @@ mn_status mn_model_random(mn_model **out, const mn_model_config *config, const c
  * (device.h), once; their rows are let go. Where the device has no such layout, or the memory for it is
  * not there, they stay where they lie: slower, with the same results but for the order of the sums. */
 mn_status mn_model_pack(mn_model *model);
-/* What training the model itself needs (`method: full`): every tensor fp32 in the weights arena, to be
+/* What training the model itself needs (`update: full`): every tensor fp32 in the weights arena, to be
  * written by the optimizer. Initial values of a new model as Hugging Face's classes have them: matrices
  * N(0, initializer_range), biases 0, norms 1. */
 mn_status mn_model_init(mn_model **out, const mn_model_config *config, const char *name,
@@ -73,7 +73,7 @@ mn_status mn_model_init(mn_model **out, const mn_model_config *config, const cha
 mn_status mn_model_trainable(mn_model **out, const mn_model *model); /* a copy of rows in fp32 */
 mn_status mn_model_like(mn_model **out, const mn_model *model); /* the same shape in fp32, zeros */
 /* DIR/model.safetensors in `dtype` and DIR/config.json, which transformers reads; each is replaced
- * atomically, the config last. */
+ * atomically, the config last. A packed model is refused. */
 mn_status mn_model_save(const mn_model *model, const char *dir, mn_dtype dtype);
 void mn_model_close(mn_model **model);
 /* Matrices are used where they lie in the mapped file, if they are aligned; vectors become fp32. */

@@ -5,9 +5,9 @@
  * gradient). Memory is planned when it is opened; nothing is allocated later. The pass is split in
  * front of the lowest memory: below it nothing ever changes, block `first` included, so what enters
  * that memory may be kept (mn_tape_trunk) and given back (`hidden`). Same input, same bits, whether it
- * was kept or computed just now, and whatever the number of threads. In fp32 what is kept of a
- * sequence does not depend on the other sequences of its batch either, as long as there are more
- * than four tokens (products of up to four rows add up in another order).
+ * was kept or computed just now, and whatever the number of threads. On the CPU, in fp32, what is
+ * kept of a sequence does not depend on the other sequences of its batch either (with weights in rows only
+ * when there are more than four tokens: fewer add up in another order); cuBLASLt promises no such thing.
  *
  * The loss is the sum over targets of -log p(target), natural logarithm; gradients are those of
  * `scale` times it and add up until the caller clears them. Logits exist for `loss_rows` rows at a time. */

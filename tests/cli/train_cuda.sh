@@ -46,7 +46,7 @@ for way in cpu:cuda cuda:cpu cuda:cuda; do
         fail "another adapter behind a checkpoint"
 done
 
-# The whole model: fp32 throughout.
+# The whole model: fp32, but for attention.
 # shellcheck disable=SC2086
 train 0 "$work/full-cpu" $short --max_steps 3 --save_steps 0 --update full --learning_rate 0.001
 # shellcheck disable=SC2086
