@@ -38,6 +38,27 @@ typedef struct attention_args {
 mn_status mn_cuda_attention_decode(mn_stream *s, const attention_args *args,
                                    const mn_attn_seqs *seqs);
 
+/* A variant of a kernel: head sizes padded to DP, or (EXACT) DP itself in rows of whole 16 bytes. */
+template <int DP, bool EXACT> struct head_size {
+    static constexpr int padded = DP;
+    static constexpr bool exact = EXACT;
+};
+
+/* launch(head_size) with the variant that takes heads of `dim`. */
+template <typename Launch>
+static mn_status mn_attention_sized(int64_t dim, bool aligned, const Launch &launch) {
+    if (aligned) {
+        if (dim == 64) return launch(head_size<64, true>());
+        if (dim == 80) return launch(head_size<80, true>());
+        if (dim == 96) return launch(head_size<96, true>());
+        if (dim == 128) return launch(head_size<128, true>());
+        if (dim == 256) return launch(head_size<256, true>());
+    }
+    if (dim <= 64) return launch(head_size<64, false>());
+    if (dim <= 128) return launch(head_size<128, false>());
+    return launch(head_size<256, false>());
+}
+
 /* How many of the `left` sequences go into the next launch, of at most `room`. */
 static inline int64_t mn_attention_batch(int64_t left, int64_t room) {
     return left < room ? left : room;

@@ -179,15 +179,8 @@ static mn_status launch(mn_stream *s, const backward_args *a, int64_t most, unsi
 
 mn_status mn_cuda_attention_bwd_queries(mn_stream *s, const backward_args *a, int64_t most,
                                         unsigned count) {
-    const int dim = a->dim;
-    if (a->aligned) {
-        if (dim == 64) return launch<64, true>(s, a, most, count);
-        if (dim == 80) return launch<80, true>(s, a, most, count);
-        if (dim == 96) return launch<96, true>(s, a, most, count);
-        if (dim == 128) return launch<128, true>(s, a, most, count);
-        if (dim == 256) return launch<256, true>(s, a, most, count);
-    }
-    if (dim <= 64) return launch<64, false>(s, a, most, count);
-    if (dim <= 128) return launch<128, false>(s, a, most, count);
-    return launch<256, false>(s, a, most, count);
+    return mn_attention_sized(a->dim, a->aligned, [&](auto size) {
+        typedef decltype(size) variant;
+        return launch<variant::padded, variant::exact>(s, a, most, count);
+    });
 }

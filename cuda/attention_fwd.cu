@@ -168,14 +168,8 @@ extern "C" mn_status mn_cuda_attention_fwd(mn_stream *s, float *out, float *lse,
     if (mn_cuda_cudnn_takes(s, seqs, &a)) return mn_cuda_cudnn_forward(s, &a, seqs);
     MN_TRY(mn_cuda_attention_decode(s, &a, seqs));
     if (rows == 0) return MN_OK;
-    if (a.aligned) {
-        if (dim == 64) return launch<64, true>(s, a, seqs->count, rows);
-        if (dim == 80) return launch<80, true>(s, a, seqs->count, rows);
-        if (dim == 96) return launch<96, true>(s, a, seqs->count, rows);
-        if (dim == 128) return launch<128, true>(s, a, seqs->count, rows);
-        if (dim == 256) return launch<256, true>(s, a, seqs->count, rows);
-    }
-    if (dim <= 64) return launch<64, false>(s, a, seqs->count, rows);
-    if (dim <= 128) return launch<128, false>(s, a, seqs->count, rows);
-    return launch<256, false>(s, a, seqs->count, rows);
+    return mn_attention_sized(dim, a.aligned, [&](auto size) {
+        typedef decltype(size) variant;
+        return launch<variant::padded, variant::exact>(s, a, seqs->count, rows);
+    });
 }
