@@ -34,7 +34,7 @@ static inline void subject_open_any(subject *s, const char *path, int threads, i
                                         .compute = compute};
     *s = (subject){.most_rows = most_rows, .compute = compute};
     MN_ASSERT_OK(mn_device_open(&s->device, "cpu", threads));
-    MN_ASSERT_OK(mn_model_open(&s->model, path, s->device));
+    MN_ASSERT_OK(mn_model_open(&s->model, path, s->device, NULL));
     MN_ASSERT_OK(mn_session_open(&s->session, s->model, &options));
     s->vocab = s->model->config.vocab;
     s->rows = calloc((size_t)(most_rows * s->vocab), sizeof *s->rows);

@@ -36,7 +36,7 @@ static mn_test_path folder_of(const char *name) {
 static void open_bench(bench *b, const char *name) {
     const mn_test_path dir = folder_of(name);
     MN_ASSERT_OK(mn_device_open(&b->device, "cpu", 2));
-    MN_ASSERT_OK(mn_model_open(&b->model, dir.text, b->device));
+    MN_ASSERT_OK(mn_model_open(&b->model, dir.text, b->device, NULL));
     MN_ASSERT_OK(mn_checkpoint_open_file(&b->reference,
                                          mn_test_join(dir.text, "reference.safetensors").text));
     const mn_tensor *lengths = get(b, "lengths"), *outputs = get(b, "outputs");

@@ -26,7 +26,7 @@ static void open_bench(bench *b, const char *name, bool packed, mn_compute compu
     snprintf(dir, sizeof dir, "%s/tests/golden/%s", MN_SOURCE_DIR, name);
     snprintf(reference, sizeof reference, "%s/reference.safetensors", dir);
     assert_int_equal(mn_device_open(&b->device, "cpu", 2), MN_OK);
-    if (mn_model_open(&b->model, dir, b->device) != MN_OK) fail_msg("%s", mn_error());
+    if (mn_model_open(&b->model, dir, b->device, NULL) != MN_OK) fail_msg("%s", mn_error());
     if (packed) assert_int_equal(mn_model_pack(b->model), MN_OK);
     const mn_session_options options = {.max_tokens = MAX_TOKENS,
                                         .kv_rows = MAX_TOKENS,

@@ -353,7 +353,7 @@ static void test_unaligned(void **state) {
         int64_t count = 1;
         size_t len;
         mn_model *m = NULL;
-        MN_ASSERT_OK(mn_model_open(&m, from.text, device));
+        MN_ASSERT_OK(mn_model_open(&m, from.text, device, NULL));
         MN_ASSERT_OK(logits_of(m, want));
         tensors[0].view = mn_tensor_1d(odd, MN_U8, 1);
         for (int64_t i = 0; i < mn_checkpoint_count(m->checkpoint); i++)
@@ -364,7 +364,7 @@ static void test_unaligned(void **state) {
         mn_test_write(mn_test_join(dir.text, "config.json").text, config, len);
         free(config);
         mn_model_close(&m);
-        MN_ASSERT_OK(mn_model_open(&m, dir.text, device));
+        MN_ASSERT_OK(mn_model_open(&m, dir.text, device, NULL));
         assert_int_equal((uintptr_t)mn_checkpoint_at(m->checkpoint, 0)->view.data % 2, 1);
         MN_ASSERT_OK(logits_of(m, got));
         assert_memory_equal(got, want, (size_t)(LEN * m->config.vocab) * sizeof *got);
@@ -387,7 +387,7 @@ static void test_session_limits(void **state) {
     int64_t kv = 0, step = 0;
     (void)state;
     MN_ASSERT_OK(mn_device_open(&device, "cpu", 1));
-    MN_ASSERT_OK(mn_model_open(&m, mn_test_source("tests/golden/llama-gqa").text, device));
+    MN_ASSERT_OK(mn_model_open(&m, mn_test_source("tests/golden/llama-gqa").text, device, NULL));
     mn_session_options options = {.max_tokens = 4, .kv_rows = 32, .max_seqs = 2, .max_logits = 2};
     MN_ASSERT_OK(mn_session_plan(&kv, &step, m, &options));
     /* K and V of 2 layers, 32 rows of 2 heads of 20 */

@@ -103,7 +103,7 @@ static void test_trainable(void **state) {
     MN_ASSERT_OK(mn_device_open(&device, "cpu", 2));
     for (int k = 0; k < NAMES; k++) {
         mn_model *stored = NULL, *copy = NULL, *zeros = NULL;
-        MN_ASSERT_OK(mn_model_open(&stored, folder_of(names[k]).text, device));
+        MN_ASSERT_OK(mn_model_open(&stored, folder_of(names[k]).text, device, NULL));
         MN_ASSERT_OK(mn_model_trainable(&copy, stored));
         MN_ASSERT_OK(mn_model_like(&zeros, stored));
         for (int64_t i = 0; i < mn_binding_count(&stored->config); i++) {
@@ -144,7 +144,7 @@ static void test_save(void **state) {
     MN_ASSERT_OK(mn_device_open(&device, "cpu", 2));
     for (int k = 0; k < NAMES; k++) {
         mn_model *stored = NULL, *copy = NULL, *back = NULL;
-        MN_ASSERT_OK(mn_model_open(&stored, folder_of(names[k]).text, device));
+        MN_ASSERT_OK(mn_model_open(&stored, folder_of(names[k]).text, device, NULL));
         stored->config.initializer_range = 0.1; /* of the folder it is 0.02 */
         MN_ASSERT_OK(mn_model_trainable(&copy, stored));
         float *want = logits_of(stored);
@@ -152,7 +152,7 @@ static void test_save(void **state) {
             /* as opened; from fp32 in the stored type; from fp32 in fp32 */
             MN_ASSERT_OK(
                 mn_model_save(from == 0 ? stored : copy, dir.text, from == 2 ? MN_F32 : dtypes[k]));
-            MN_ASSERT_OK(mn_model_open(&back, dir.text, device));
+            MN_ASSERT_OK(mn_model_open(&back, dir.text, device, NULL));
             assert_memory_equal(&back->config.dim, &stored->config.dim,
                                 sizeof back->config.dim * 9); /* dim .. max_positions */
             assert_true(back->config.arch == stored->config.arch &&

@@ -83,7 +83,7 @@ static void test_no_allocation(void **state) {
         const mn_test_path dir = mn_test_join(golden.text, models[i]);
         mn_model *model = NULL;
         mn_session *session = NULL;
-        MN_ASSERT_OK(mn_model_open(&model, dir.text, device));
+        MN_ASSERT_OK(mn_model_open(&model, dir.text, device, NULL));
         MN_ASSERT_OK(mn_session_open(&session, model, &options));
         step(session, 0, 3); /* step 0: OpenMP starts its threads */
         const long before = atomic_load(&calls);

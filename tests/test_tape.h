@@ -65,7 +65,7 @@ static inline void tape_bench_open(tape_bench *b, const char *name, int threads,
                                      .full = full};
     *b = (tape_bench){0};
     MN_ASSERT_OK(mn_device_open(&b->device, "cpu", threads));
-    MN_ASSERT_OK(mn_model_open(&b->stored, dir.text, b->device));
+    MN_ASSERT_OK(mn_model_open(&b->stored, dir.text, b->device, NULL));
     if (full) {
         MN_ASSERT_OK(mn_model_trainable(&b->model, b->stored));
         MN_ASSERT_OK(mn_model_like(&b->model_grad, b->stored));

@@ -209,7 +209,7 @@ static void test_backbone(void **state) {
     set_short(&t);
     train(&t);
     char *bytes = result_file(&t, "adapter_model.safetensors", &len);
-    MN_ASSERT_OK(mn_model_open(&model, t.model.text, t.device));
+    MN_ASSERT_OK(mn_model_open(&model, t.model.text, t.device, NULL));
     MN_ASSERT_OK(mn_model_pack(model));
     t.options.backbone = model;
     t.options.learning_rate *= 2;
@@ -325,7 +325,7 @@ static void test_eval_loss(void **state) {
     set_short(&t);
     t.options.validation_fraction = 0.3;
     train(&t);
-    MN_ASSERT_OK(mn_model_open(&model, t.model.text, t.device));
+    MN_ASSERT_OK(mn_model_open(&model, t.model.text, t.device, NULL));
     MN_ASSERT_OK(mn_memory_load(&memory, model, t.out.text));
     MN_ASSERT_OK(mn_memory_like(&gradients, memory));
     MN_ASSERT_OK(mn_tokenizer_open(&tokenizer, t.model.text));

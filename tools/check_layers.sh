@@ -16,7 +16,7 @@ core   | base                      | file json tensor
 ops    | core                      | arena device kernels ops plugin
 cpu    | ops                       |
 cuda   | ops                       |
-comm   | core                      | comm
+comm   | ops                       | comm
 io     | core                      | checkpoint
 text   | core                      | tokenizer
 model  | ops comm io               | model session memory tape

@@ -120,7 +120,7 @@ static mn_status open_model(mn_bench *b) {
     const mn_bench_options *o = b->options;
     mn_model_config config;
     if (o->model) {
-        MN_TRY(mn_model_open(&b->model, o->model, b->device));
+        MN_TRY(mn_model_open(&b->model, o->model, b->device, NULL));
         return mn_model_pack(b->model);
     }
     MN_TRY(mn_model_config_named(&config, o->shape));

@@ -7,7 +7,7 @@ const char *const mn_compute_choices[] = {"f32", "bf16", NULL};
 
 mn_status mn_loaded_open(mn_loaded *l, const mn_cli *cli, const char *dir) {
     MN_TRY(mn_cli_device_open(&l->device, &cli->common));
-    MN_TRY(mn_model_open(&l->model, dir, l->device));
+    MN_TRY(mn_model_open(&l->model, dir, l->device, NULL));
     MN_TRY(mn_model_pack(l->model));
     MN_TRY(mn_tokenizer_open(&l->tokenizer, dir));
     const mn_model_config *c = &l->model->config;

@@ -61,7 +61,7 @@ typedef struct pass {
 } pass;
 
 static mn_status open_pass(pass *p, const char *dir, mn_device *device) {
-    MN_TRY(mn_model_open(&p->model, dir, device));
+    MN_TRY(mn_model_open(&p->model, dir, device, NULL));
     MN_TRY(mn_model_pack(p->model));
     return mn_tokenizer_open(&p->tokenizer, dir);
 }

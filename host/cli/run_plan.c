@@ -101,7 +101,7 @@ static mn_status open_inputs(plan *p) {
     MN_TRY(mn_cli_device_open(&p->device, &run->cli->common));
     if (!mn_dir_exists(run->keys.model)) return named_shape(p);
     MN_TRY(mn_model_config_load(&p->config, run->keys.model));
-    MN_TRY(mn_model_open(&p->model, run->keys.model, p->device));
+    MN_TRY(mn_model_open(&p->model, run->keys.model, p->device, NULL));
     MN_TRY(mn_tokenizer_open(&p->tokenizer, run->keys.model));
     return run->is_prepared ? mn_fever_open(&p->fever, run->data) : MN_OK;
 }

@@ -69,7 +69,7 @@ static mn_status prepare(mn_run *run) {
 
 mn_status mn_run_backbone(mn_run *run, mn_device *device) {
     if (run->backbone) return MN_OK;
-    MN_TRY(mn_model_open(&run->backbone, run->keys.model, device));
+    MN_TRY(mn_model_open(&run->backbone, run->keys.model, device, NULL));
     return mn_model_pack(run->backbone);
 }
 

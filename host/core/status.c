@@ -68,6 +68,7 @@ const char *mn_status_name(mn_status status) {
     case MN_ERR_MEMORY: return "out of memory";
     case MN_ERR_UNSUPPORTED: return "not supported";
     case MN_ERR_NUMERIC: return "not a number";
+    case MN_ERR_COMM: return "communication";
     case MN_STOPPED: return "stopped on request";
     }
     return "unknown status";

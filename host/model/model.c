@@ -129,6 +129,7 @@ mn_status mn_model_new(mn_model **out, const mn_model_config *config, const char
     MN_CHECK(m, MN_ERR_MEMORY, "no memory for the model");
     m->config = *config;
     m->device = device;
+    MN_TRY(mn_shard_of(&m->shard, config, 0, 1));
     m->path = strdup(path);
     m->layers = calloc((size_t)config->layers, sizeof *m->layers);
     mn_arena_init(&m->weights, "weights", device);
@@ -137,13 +138,15 @@ mn_status mn_model_new(mn_model **out, const mn_model_config *config, const char
     return MN_OK;
 }
 
-mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device) {
+mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device, mn_comm *tp) {
     mn_model_config config;
     mn_model *m = NULL;
     mn_status st = MN_OK;
     *out = NULL;
     MN_TRY(mn_model_config_load(&config, dir));
     MN_GOTO(mn_model_new(&m, &config, dir, device));
+    m->tp = tp;
+    MN_GOTO(mn_shard_of(&m->shard, &config, mn_comm_rank(tp), mn_comm_size(tp)));
     MN_GOTO(mn_checkpoint_open(&m->checkpoint, dir));
     for (int pass = 0; pass < 2; pass++) {
         if (pass) MN_GOTO(mn_arena_commit(&m->weights));

@@ -22,7 +22,7 @@ static mn_status open_model(trainer *t) {
         t->model = o->backbone;
         return MN_OK;
     }
-    MN_TRY(mn_model_open(&stored, o->model, t->device));
+    MN_TRY(mn_model_open(&stored, o->model, t->device, NULL));
     if (o->update == MN_UPDATE_FULL) {
         st = mn_model_trainable(&t->model, stored);
         mn_model_close(&stored);

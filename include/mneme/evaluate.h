@@ -11,6 +11,7 @@
 #ifndef MNEME_EVALUATE_H
 #define MNEME_EVALUATE_H
 
+#include "mneme/comm.h"
 #include "mneme/complete.h"
 #include "mneme/fever.h"
 #include "mneme/results.h"
@@ -35,6 +36,9 @@ typedef struct mn_eval_options {
     int64_t memory_count;
     const char *const *names; /* of the memories in tables and files; NULL: their own */
     bool no_base; /* only the memories; the base is needed for the first batch's audit */
+    /* Who else works on this evaluation (comm.h); NULL: nobody. All ranks call with the same options; the model's
+     * `tp` is that of the ranks. Batches are handed out over the replicas, rank 0 of the world writes. */
+    const mn_ranks *ranks;
 } mn_eval_options;
 
 typedef struct mn_evaluation mn_evaluation;

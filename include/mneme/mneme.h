@@ -4,6 +4,7 @@
 
 #include "mneme/buf.h"
 #include "mneme/checkpoint.h"
+#include "mneme/comm.h"
 #include "mneme/complete.h"
 #include "mneme/device.h"
 #include "mneme/evaluate.h"

@@ -8,6 +8,7 @@
 #define MNEME_MODEL_H
 
 #include "mneme/checkpoint.h"
+#include "mneme/comm.h"
 #include "mneme/device.h"
 #include "mneme/json.h"
 
@@ -36,6 +37,16 @@ mn_status mn_model_config_named(mn_model_config *out, const char *name);
 mn_status mn_model_fits_tokens(const mn_model_config *config, int64_t tokens, const char *name);
 const char *mn_arch_name(mn_arch arch); /* "GPT-NeoX", "Llama" */
 
+/* What one of the ranks that share a model has of it (tensor parallelism as in Shoeybi et al. 2019, Megatron-LM):
+ * whole heads with their columns of the output projection, inner units of the MLP, words of the vocabulary. Where
+ * there are more ranks than key-value heads, several have the same one. */
+typedef struct mn_shard {
+    int rank, size;
+    int64_t heads, head_begin, kv_heads, kv_head_begin, ffn_dim, ffn_begin, vocab, vocab_begin;
+} mn_shard;
+/* Fails when `size` does not divide the heads, or neither of key-value heads and `size` divides the other. */
+mn_status mn_shard_of(mn_shard *out, const mn_model_config *config, int rank, int size);
+
 typedef struct mn_layer {
     mn_tensor norm1_w, norm1_b, norm2_w, norm2_b;
     mn_tensor qkv_w, qkv_b;  /* NeoX: fused, per head q k v */
@@ -46,7 +57,9 @@ typedef struct mn_layer {
 } mn_layer;
 
 typedef struct mn_model {
-    mn_model_config config;
+    mn_model_config config; /* of the whole model */
+    mn_shard shard;         /* what of it is here; without tp all of it */
+    mn_comm *tp;            /* the ranks that share it, the caller's; NULL: this one alone */
     mn_device *device;
     mn_tensor embed_w, head_w, norm_w, norm_b;
     mn_layer *layers;
@@ -57,7 +70,8 @@ typedef struct mn_model {
     char *path;                     /* the folder, or the shape's name */
 } mn_model;
 
-mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device);
+/* With `tp` (NULL: alone) this rank reads and keeps its slices only. Collective, as are packing, saving and passes. */
+mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device, mn_comm *tp);
 /* Random weights of a shape, for benchmarks: matrices of `dtype`, about N(0, 0.02). */
 mn_status mn_model_random(mn_model **out, const mn_model_config *config, const char *name,
                           mn_dtype dtype, uint64_t seed, mn_device *device);

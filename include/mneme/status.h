@@ -14,6 +14,7 @@ typedef enum mn_status {
     MN_ERR_MEMORY,      /* not enough memory, or an arena's plan was exceeded */
     MN_ERR_UNSUPPORTED, /* valid, but mneme does not do it */
     MN_ERR_NUMERIC,     /* NaN or infinity where a number is needed */
+    MN_ERR_COMM,        /* another rank has ended, given up or hangs; the message names it */
     MN_STOPPED          /* stopped on request after saving; the run can be resumed */
 } mn_status;
 

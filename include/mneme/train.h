@@ -24,6 +24,7 @@
 #ifndef MNEME_TRAIN_H
 #define MNEME_TRAIN_H
 
+#include "mneme/comm.h"
 #include "mneme/memory.h"
 #include "mneme/train_data.h"
 
@@ -96,6 +97,9 @@ typedef struct mn_train_options {
      * changed. NULL: it is opened for this one, as where it changes (update full, init random) in any
      * case. */
     mn_model *backbone;
+    /* Who else works on this training (comm.h); NULL: nobody. All ranks call with the same options. The samples of a
+     * step are those of one rank, handed out over the replicas: their number never changes a result. */
+    const mn_ranks *ranks;
 } mn_train_options;
 
 void mn_train_defaults(mn_train_options *out); /* of every key; paths NULL */
