@@ -134,10 +134,9 @@ ncclResult_t ncclGetVersion(int *v) {
     return ncclSuccess;
 }
 const char *ncclGetErrorString(ncclResult_t r) {
-    static const char *const texts[] = {"no error",         "unhandled cuda error",
-                                        "system error",     "internal error",
-                                        "invalid argument", "invalid usage",
-                                        "remote error",     "in progress"};
+    static const char *const texts[] = {"no error",       "unhandled cuda error", "system error",
+                                        "internal error", "invalid argument",     "invalid usage",
+                                        "remote error",   "in progress"};
     return (unsigned)r < sizeof texts / sizeof *texts ? texts[r] : "unknown error";
 }
 const char *ncclGetLastError(ncclComm_t comm) {

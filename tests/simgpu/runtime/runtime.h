@@ -18,9 +18,10 @@ void drain_everything(); /* what can be done without standing still */
 struct Registered {
     sg_module *module;
     std::string name;
-    std::map<int, size_t> raised; /* limits of dynamic shared memory that cudaFuncSetAttribute set, per device */
+    std::map<int, size_t>
+        raised; /* limits of dynamic shared memory that cudaFuncSetAttribute set, per device */
 
-    size_t shared_limit() const;  /* on the current device */
+    size_t shared_limit() const; /* on the current device */
 };
 /* NULL: not registered. */
 Registered *kernel_of(const void *host_function);

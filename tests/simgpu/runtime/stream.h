@@ -7,8 +7,8 @@
 #define SIMGPU_STREAM_H
 
 #include "simgpu.h"
-#include <cuda_runtime_api.h>
 #include <chrono>
+#include <cuda_runtime_api.h>
 #include <functional>
 #include <mutex>
 #include <string>
