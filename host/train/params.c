@@ -22,8 +22,10 @@ static mn_status open_memory(train_params *p, mn_memory *memory, const mn_train_
         train_param *t = &p->items[i];
         mn_memory_param_at(&value, memory, i);
         mn_memory_param_at(&grad, p->memory_grads, i);
-        *t = (train_param){
-            .decays = decays(o, value.group), .value = value.tensor, .grad = grad.tensor};
+        *t = (train_param){.decays = decays(o, value.group),
+                           .value = value.tensor,
+                           .grad = grad.tensor,
+                           .slice = value.slice};
         memcpy(t->name, value.name, sizeof value.name);
     }
     return MN_OK;
@@ -42,8 +44,10 @@ static mn_status open_model(train_params *p, mn_model *model, const mn_train_opt
         train_param *t = &p->items[i];
         mn_binding_at(&value, &model->config, model, i);
         mn_binding_at(&grad, &model->config, p->model_grads, i);
-        *t = (train_param){
-            .decays = decays(o, group_of(&value)), .value = value.weight, .grad = grad.weight};
+        *t = (train_param){.decays = decays(o, group_of(&value)),
+                           .value = value.weight,
+                           .grad = grad.weight,
+                           .slice = value.slice};
         memcpy(t->name, value.name, sizeof value.name);
     }
     return MN_OK;

@@ -16,6 +16,7 @@ typedef struct train_param {
     char name[96];
     bool decays;
     mn_tensor *value, *grad;
+    mn_slice slice;       /* what of the whole they are, where ranks share the model */
     int64_t flat;         /* its first number's place in the vector of all */
     int64_t begin, count; /* its numbers begin .. begin + count - 1 are moved here, row after row */
     mn_tensor mean, square; /* (count) */
