@@ -77,10 +77,10 @@ int64_t mn_memory_parameters(const mn_memory *memory); /* numbers in all, over a
 const mn_memory_layer *mn_memory_at(const mn_memory *memory,
                                     int64_t block); /* or NULL; NULL memory too */
 
-/* x += the memory's output, in place. `inner` (T, H) and `down` (T, C) are left as gelu(up(x)) and
- * down(..), for the effect audit and the tape; `pre` (T, H) gets up(x) before the activation, or is
- * NULL.   x (T, C) f32 */
-mn_status mn_memory_fwd(mn_device *dev, mn_tensor *x, const mn_memory_layer *layer, mn_tensor *pre,
-                        mn_tensor *inner, mn_tensor *down);
+/* x += the memory's output, in place, that of the hidden units of all ranks of `tp`. `inner` (T, units) and
+ * `down` (T, C) are left as gelu(up(x)) and down(..), for the effect audit and the tape; `pre` (T, units) gets
+ * up(x) before the activation, or is NULL.   x (T, C) f32 */
+mn_status mn_memory_fwd(mn_device *dev, mn_comm *tp, mn_tensor *x, const mn_memory_layer *layer,
+                        mn_tensor *pre, mn_tensor *inner, mn_tensor *down);
 
 #endif
