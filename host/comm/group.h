@@ -15,8 +15,11 @@ typedef struct mn_world {
     double timeout;
     mn_process *peers;     /* (size) who the ranks are */
     atomic_bool broken;    /* set once, behind `error` */
-    pthread_mutex_t lock;  /* of `error` */
+    pthread_mutex_t lock;  /* of `error` and `note` */
     mn_error_record error; /* what every call fails with from then on */
+    mn_note note;          /* and why, for the others */
+    atomic_bool asked; /* some rank has waited for too long and wants to know who waits for whom */
+    atomic_int *missing; /* (size) for whom a rank waits that has told; -1: it has not */
     atomic_int next_channel;
 } mn_world;
 
