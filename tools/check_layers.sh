@@ -17,6 +17,7 @@ ops    | core                      | arena device kernels ops plugin
 cpu    | ops                       |
 cuda   | ops                       |
 comm   | ops                       | comm
+mpi    | comm                      |
 io     | core                      | checkpoint
 text   | core                      | tokenizer
 model  | ops comm io               | model session memory tape slice vocab

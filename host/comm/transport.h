@@ -31,11 +31,16 @@ typedef struct mn_message {
 
 enum { MN_MESSAGE_MAX = 1 << 30 };
 
-/* Why nobody can go on: what the first rank that knew told the others. */
+/* What one rank tells all others, beside the messages. */
+typedef enum mn_note_kind {
+    MN_NOTE_WAITS,  /* it waits for rank `missing`: to find the one who keeps all waiting */
+    MN_NOTE_BREAKS, /* nobody can go on: `text` says why, with the name of whom it is about */
+    MN_NOTE_LEAVES  /* the same, and the rank has said all that it has to say */
+} mn_note_kind;
 typedef struct mn_note {
-    int32_t origin; /* the rank that tells */
-    int32_t status;
-    char text[MN_ERROR_MAX]; /* whole, with the name of whom it is about */
+    int32_t kind, origin, missing;
+    int32_t words; /* where in `text` they begin, behind the name of the rank that failed */
+    char text[MN_ERROR_MAX];
 } mn_note;
 
 typedef struct mn_transport {

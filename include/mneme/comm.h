@@ -35,6 +35,18 @@ static inline int mn_comm_size(const mn_comm *comm);
 /* The group of a launcher (mpirun, srun), all of its processes; *out stays NULL without one, or with one process.
  * MPI is opened only when a launcher's environment is found: its plug-in, libmneme_mpi.so, is optional. */
 mn_status mn_comm_launched(mn_comm **out, double timeout);
+int mn_comm_started(
+    void); /* how many processes the launcher started; 1 without one. Opens nothing. */
+
+/* What stands between this process and MPI. */
+typedef struct mn_mpi_state {
+    int started;       /* as mn_comm_started has it */
+    char launcher[32]; /* "mpirun (Open MPI)"; "": nobody who starts several */
+    char plugin[512];  /* its file; "" when it was not found */
+    char library[128]; /* "Open MPI v4.1.4" */
+    char why[1024];    /* why there is none; "" when there is */
+} mn_mpi_state;
+bool mn_mpi_probe(mn_mpi_state *out); /* loads MPI, without starting it */
 
 /* `size` ranks as threads of this process: runs `rank_main` in each and waits for all. Every rank has its own error
  * record; the first rank's that failed becomes the caller's. A rank that returns early with a failure breaks the
@@ -48,6 +60,9 @@ void mn_comm_close(mn_comm **comm); /* safe twice; not collective after a failur
 /* Tells the others that this rank gives up and why (mn_error()); they fail with that text at their next call, or in
  * the one that they wait in. Returns at once. */
 void mn_comm_abort(mn_comm *comm);
+/* Behind mn_comm_abort: whether a rank below this one gives up with the same words; one of them is enough for whoever
+ * reads. Waits for a second at most. */
+bool mn_comm_echoes(mn_comm *comm);
 const char *mn_comm_host(const mn_comm *comm, int rank); /* "node3" */
 
 /* ---- Host memory ---- */
@@ -77,6 +92,12 @@ mn_status mn_comm_reduce_tensor(mn_comm *comm, mn_device *device, mn_tensor *x, 
 /* out (size, ...) = x of every rank; same type, contiguous. */
 mn_status mn_comm_gather_tensor(mn_comm *comm, mn_device *device, mn_tensor *out,
                                 const mn_tensor *x);
+
+/* What the last two did on this rank since the group was made: calls, and bytes of x. For comparison with a plan. */
+typedef struct mn_comm_traffic {
+    int64_t calls, bytes;
+} mn_comm_traffic;
+mn_comm_traffic mn_comm_tensor_traffic(const mn_comm *comm);
 
 /* ---- The ranks of one job ---- */
 
