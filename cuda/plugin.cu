@@ -16,6 +16,8 @@ extern "C" mn_status mn_fail(mn_status status, const char *format, ...) {
     return program->fail(status, "%s", text);
 }
 
+void mn_cuda_warn(const char *text) { program->warn(text); }
+
 static mn_status count(int *devices) {
     int present = 0;
     *devices = 0;
