@@ -62,6 +62,8 @@ mn_status mn_tape_step(mn_tape *tape, const mn_train_batch *batch, const float *
 /* Whether a gradient of the last step was NaN or infinite, with `may_overflow`: `scale` was too large for
  * the backend's number types. The gradients cannot be used. */
 bool mn_tape_overflow(const mn_tape *tape);
+/* Behind such a step: fails as it would have without `may_overflow`. MN_OK when there was no overflow. */
+mn_status mn_tape_explain(mn_tape *tape);
 /* Forward only: the loss of a batch. */
 mn_status mn_tape_loss(mn_tape *tape, const mn_train_batch *batch, const float *hidden,
                        double *loss);
