@@ -67,7 +67,7 @@ void mn_bench_reader_close(mn_bench_reader *r) {
 }
 
 static mn_status read_stats(mn_bench_reader *r, const mn_tensor *logits) {
-    MN_TRY(mn_row_stats(r->device, r->stats, logits));
+    MN_TRY(mn_row_stats(r->device, r->stats, logits, NULL));
     return r->device->download(r->device, r->host_stats, r->stats,
                                (size_t)logits->shape[0] * sizeof *r->stats);
 }
@@ -80,7 +80,7 @@ mn_status mn_bench_read(mn_bench_reader *r, const mn_tensor *logits, const mn_be
     const mn_tensor letter = mn_tensor_1d(r->letter, MN_I32, letters);
     MN_TRY(read_stats(r, logits));
     for (int64_t i = 0; i < count; i++) out->best[first + i] = r->host_stats[i].best_id;
-    MN_TRY(mn_logprob_gather(r->device, &logprob, logits, r->stats, &row, &letter));
+    MN_TRY(mn_logprob_gather(r->device, &logprob, logits, r->stats, &row, &letter, NULL));
     return r->device->download(r->device, out->logprob + first * MN_BENCH_LETTERS, logprob.data,
                                mn_tensor_bytes(&logprob));
 }
