@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 /* In the order of mn_bench_kind and mn_compute. */
-static const char *const kinds[] = {"prefill", "decode", "prefix",    "linear", "fanout",
+static const char *const kinds[] = {"prefill", "decode",  "prefix",    "linear", "fanout",
                                     "train",   "kernels", "attention", NULL};
 static const char *const computes[] = {"f32", "bf16", NULL};
 
@@ -29,7 +29,8 @@ static const mn_option rows[] = {
         "beginning computed once. linear: single matrix products. fanout: such claims "
         "by the base alone, and by the base and three memories in one pass. train: steps of "
         "4 x 256 tokens for memories at 70 to 80 % of the depth. kernels: each one alone, at "
-        "the model's shapes for --tokens tokens. attention: several lengths and head sizes, own and cuDNN's"),
+        "the model's shapes for --tokens tokens. attention: several lengths and head sizes, own "
+        "and cuDNN's"),
     MN_OPT_PATH(
         mn_bench_options, reference, "CMD", NULL,
         "a command that does the steps of train in its own way, to compare with: it gets the "

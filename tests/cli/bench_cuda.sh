@@ -18,7 +18,7 @@ cost prefill 9912320 347392 fp16
 cost decode 1324544 1332224 reads
 cost train 27254784 471048 fp16
 cost train_cached 7864320 174600 fp16
-for part in '"compute": "f16"' '"method": "products of 64 x 64 x 64, fp16 weights"' '"method": "1 MB, read, or copied' \
+for part in '"compute": "f16"' '"method": "products of 64 x 128 x 64, fp16 weights"' '"method": "1 MB, read, or copied' \
     '"peaks": {"fp32": {"median": ' '"fp16": {"median": ' '"reads": {"median": ' \
     '"shared_against_whole": {"claims": 3, "same_token": 3, "same_letter": 3, '; do
     has "$out" "$part"
