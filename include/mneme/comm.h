@@ -60,6 +60,9 @@ void mn_comm_close(mn_comm **comm); /* safe twice; not collective after a failur
 /* Tells the others that this rank gives up and why (mn_error()); they fail with that text at their next call, or in
  * the one that they wait in. Returns at once. */
 void mn_comm_abort(mn_comm *comm);
+/* Behind mn_comm_abort: whether a rank below this one gives up with the same words; one of them is enough for whoever
+ * reads. Waits for a second at most. */
+bool mn_comm_echoes(mn_comm *comm);
 const char *mn_comm_host(const mn_comm *comm, int rank); /* "node3" */
 
 /* ---- Host memory ---- */
@@ -89,6 +92,12 @@ mn_status mn_comm_reduce_tensor(mn_comm *comm, mn_device *device, mn_tensor *x, 
 /* out (size, ...) = x of every rank; same type, contiguous. */
 mn_status mn_comm_gather_tensor(mn_comm *comm, mn_device *device, mn_tensor *out,
                                 const mn_tensor *x);
+
+/* What the last two did on this rank since the group was made: calls, and bytes of x. For comparison with a plan. */
+typedef struct mn_comm_traffic {
+    int64_t calls, bytes;
+} mn_comm_traffic;
+mn_comm_traffic mn_comm_tensor_traffic(const mn_comm *comm);
 
 /* ---- The ranks of one job ---- */
 
