@@ -43,7 +43,8 @@ struct mn_tape {
     mn_tensor ids, positions, rows, outputs, targets; /* i32 */
     mn_attn_seq *device_seqs;
     mn_attn_seqs seqs;
-    bool compact; /* R < T */
+    bool compact;        /* R < T */
+    const int32_t *sent; /* the ids of a batch that is there already; NULL: none */
     /* scratch */
     mn_tensor h, dh;           /* (T, C) a norm's output; its gradient */
     mn_tensor grad, grad_last; /* (T, C), (R, C) gradient of the residual stream */
@@ -57,6 +58,7 @@ struct mn_tape {
     mn_vocab vocab;      /* reads logits */
     mn_watch watch;      /* residual streams and gradients of the pass */
     bool overflow;       /* a gradient of the last step was not finite, and may be */
+    int64_t overflow_at; /* of the watched */
     /* host memory: what is uploaded and downloaded */
     int32_t *host_positions, *host_rows;
     mn_attn_seq *host_seqs;

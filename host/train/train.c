@@ -20,6 +20,9 @@ static mn_status open_model(trainer *t) {
                              t->ranks.tp);
     }
     if (o->backbone && o->update == MN_UPDATE_MEMORY) {
+        MN_CHECK(o->backbone->device == t->device && strcmp(o->backbone->path, o->model) == 0,
+                 MN_ERR_USAGE, "the backbone that is open is %s on %s, %s on %s is to be trained",
+                 o->backbone->path, o->backbone->device->name, o->model, t->device->name);
         t->model = o->backbone;
         return MN_OK;
     }
@@ -141,6 +144,7 @@ static mn_status open_work(trainer *t) {
     MN_TRY(mn_cache_place(&place, &bytes, o, t->samples, dim, t->first, passes(t)));
     MN_TRY(mn_cache_open(&t->cache, place, o, t->samples, dim));
     MN_TRY(mn_batch_open(&t->batch, t->samples, o->per_device_train_batch_size, dim, t->first > 0));
+    MN_TRY(mn_batch_open(&t->ahead, t->samples, o->per_device_train_batch_size, dim, t->first > 0));
     MN_TRY(mn_tape_open(&t->tape, t->model, t->memory, t->params.memory_grads,
                         t->params.model_grads, &options));
     mn_log(MN_LOG_INFO, "%s: %lld samples, %lld steps, %.3g M parameters to train",
@@ -156,6 +160,7 @@ static mn_status open_work(trainer *t) {
 static void close_trainer(trainer *t) {
     mn_tape_close(&t->tape);
     mn_batch_close(&t->batch);
+    mn_batch_close(&t->ahead);
     mn_cache_close(&t->cache);
     mn_params_close(&t->params);
     mn_memory_close(&t->memory);
@@ -197,8 +202,8 @@ mn_status mn_train(mn_train_summary *out, mn_device *device, const mn_train_opti
     MN_GOTO(mn_train_look(&t, &from, &finished, out));
     if (finished) goto done;
     MN_GOTO(mn_comm_attach(t.ranks.dp, device));
-    MN_GOTO(mn_ranks_agree(&t.ranks, open_params(&t)));
-    MN_GOTO(mn_ranks_agree(&t.ranks, restore(&t, &from)));
+    MN_GOTO(mn_comm_agree(t.ranks.world, open_params(&t)));
+    MN_GOTO(mn_comm_agree(t.ranks.world, restore(&t, &from)));
     out->resumed = from.len > 0;
     MN_GOTO(mn_ranks_agree(&t.ranks, open_work(&t)));
     MN_GOTO(mn_train_loop(&t));
