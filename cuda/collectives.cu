@@ -2,8 +2,8 @@
  *
  * Collectives are work in the device's one stream, between its kernels. Communicators are non-blocking: no call of NCCL
  * waits for another rank, and we ask until it is done, with an eye on the clock and on the other ranks. NCCL puts a
- * collective of such a communicator into the stream from a thread of its own, hence the asking behind each one too:
- * what is launched next must come behind it.
+ * collective of such a communicator into the stream from a thread that it starts for it, hence the asking behind each
+ * one too: what is launched next must come behind it. Blocking communicators would save that thread, and could hang.
  *
  * Whoever waits for the device (mn_cuda_wait) may wait for a rank that is gone. The first thing that goes wrong aborts
  * all groups of the device, which ends NCCL's kernels, so that memory and stream can be given back; a communicator

@@ -27,9 +27,8 @@ static mn_status count(int *devices) {
     return MN_OK;
 }
 
-extern "C" __attribute__((visibility("default"))) const mn_plugin *
-mn_plugin_open(const mn_plugin_host *host) {
-    static mn_plugin plugin = {};
+static mn_plugin describe_plugin(const mn_plugin_host *host) {
+    mn_plugin plugin = {};
     int version = 0;
     program = host;
     plugin.abi = MN_PLUGIN_ABI;
@@ -42,5 +41,12 @@ mn_plugin_open(const mn_plugin_host *host) {
     plugin.count = count;
     plugin.describe = mn_cuda_describe;
     plugin.open = mn_cuda_device_open;
+    return plugin;
+}
+
+/* Several threads may come here at once. */
+extern "C" __attribute__((visibility("default"))) const mn_plugin *
+mn_plugin_open(const mn_plugin_host *host) {
+    static const mn_plugin plugin = describe_plugin(host);
     return &plugin;
 }
