@@ -103,7 +103,6 @@ static mn_status bind_batch(mn_tape *t, const mn_train_batch *b, const float *hi
 mn_status mn_tape_trunk(mn_tape *t, const mn_train_batch *batch, float *hidden) {
     mn_device *dev = t->model->device;
     MN_CHECK(!t->limits.full, MN_ERR_USAGE, "nothing is frozen when the whole model trains");
-    t->sent = NULL;
     MN_TRY(bind_batch(t, batch, NULL));
     MN_TRY(mn_watch_begin(&t->watch));
     MN_TRY(mn_tape_run_trunk(t));
@@ -125,7 +124,6 @@ static mn_status forward(mn_tape *t, const mn_train_batch *batch, const float *h
 
 mn_status mn_tape_loss(mn_tape *t, const mn_train_batch *batch, const float *hidden, double *loss) {
     *loss = 0;
-    t->sent = NULL;
     MN_TRY(forward(t, batch, hidden));
     if (batch->output_count == 0) return MN_OK;
     MN_TRY(mn_tape_run_loss(t, 1, false));
@@ -156,7 +154,6 @@ mn_status mn_tape_finish(mn_tape *t, double *loss) {
 mn_status mn_tape_step(mn_tape *t, const mn_train_batch *batch, const float *hidden, float scale,
                        double *loss) {
     *loss = 0;
-    t->sent = NULL;
     MN_TRY(mn_tape_submit(t, batch, hidden, scale));
     return mn_tape_finish(t, loss);
 }
