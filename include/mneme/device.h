@@ -42,6 +42,10 @@ typedef struct mn_device {
     void (*close)(struct mn_device *device);
 } mn_device;
 
+/* Begins a named range of the calling thread for profilers that listen to NVTX (nsys does), NULL ends the innermost.
+ * Does nothing where mneme was built without NVTX's headers. */
+void mn_host_range(const char *name);
+
 static inline void mn_range_begin(const mn_device *device, const char *name) {
     if (device->range) device->range(name);
 }
