@@ -17,9 +17,10 @@ ops    | core                      | arena device kernels ops plugin range
 cpu    | ops                       |
 cuda   | ops                       |
 comm   | ops                       | comm
+mpi    | comm                      |
 io     | core                      | checkpoint
 text   | core                      | tokenizer
-model  | ops comm io               | model session memory tape
+model  | ops comm io               | model session memory tape slice vocab
 fever  | text                      | fever
 train  | model fever comm report   | train train_data train_keys
 eval   | model fever comm report   | complete evaluate results stats

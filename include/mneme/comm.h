@@ -35,6 +35,18 @@ static inline int mn_comm_size(const mn_comm *comm);
 /* The group of a launcher (mpirun, srun), all of its processes; *out stays NULL without one, or with one process.
  * MPI is opened only when a launcher's environment is found: its plug-in, libmneme_mpi.so, is optional. */
 mn_status mn_comm_launched(mn_comm **out, double timeout);
+int mn_comm_started(
+    void); /* how many processes the launcher started; 1 without one. Opens nothing. */
+
+/* What stands between this process and MPI. */
+typedef struct mn_mpi_state {
+    int started;       /* as mn_comm_started has it */
+    char launcher[32]; /* "mpirun (Open MPI)"; "": nobody who starts several */
+    char plugin[512];  /* its file; "" when it was not found */
+    char library[128]; /* "Open MPI v4.1.4" */
+    char why[1024];    /* why there is none; "" when there is */
+} mn_mpi_state;
+bool mn_mpi_probe(mn_mpi_state *out); /* loads MPI, without starting it */
 
 /* `size` ranks as threads of this process: runs `rank_main` in each and waits for all. Every rank has its own error
  * record; the first rank's that failed becomes the caller's. A rank that returns early with a failure breaks the
@@ -87,6 +99,10 @@ typedef struct mn_ranks {
 /* tp * dp must be the size of the world; dp 0: what is left. Takes the world over, in any case. */
 mn_status mn_ranks_open(mn_ranks *out, mn_comm *world, int tp, int dp);
 void mn_ranks_close(mn_ranks *ranks);
+/* How a part of the job ends that may have failed on this rank alone: all return the same (mn_comm_agree). Where ranks
+ * share a model, others may wait inside a pass for the one that failed: then it gives up for all (mn_comm_abort). What
+ * fails inside a collective call just returns: the group is broken. NULL: alone. */
+mn_status mn_ranks_agree(const mn_ranks *ranks, mn_status mine);
 
 /* The part of `total` that rank `rank` of `size` has: [begin, begin + count), parts that differ by one at most. */
 static inline int64_t mn_part_begin(int64_t total, int rank, int size) {

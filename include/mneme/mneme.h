@@ -22,6 +22,7 @@
 #include "mneme/rng.h"
 #include "mneme/session.h"
 #include "mneme/signals.h"
+#include "mneme/slice.h"
 #include "mneme/stats.h"
 #include "mneme/status.h"
 #include "mneme/table.h"
@@ -32,5 +33,6 @@
 #include "mneme/train.h"
 #include "mneme/train_data.h"
 #include "mneme/version.h"
+#include "mneme/vocab.h"
 
 #endif
