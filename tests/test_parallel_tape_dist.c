@@ -13,6 +13,7 @@ enum { MOST_PARTS = 64, STEPS = 2, HIDDEN = 13 }; /* which no number of ranks di
 
 typedef struct told {
     double loss[STEPS], only_loss;
+    int64_t sums;  /* messages of the last step */
     float *hidden; /* (TAPE_TOKENS, C) what enters the memory */
     part parts[MOST_PARTS];
     int64_t count;
@@ -89,8 +90,11 @@ static mn_status passes(rank_bench *b, const trial *t, told *out) {
         MN_CHECK(out->hidden, MN_ERR_MEMORY, "no memory");
         MN_TRY(mn_tape_trunk(b->tape, &batch.batch, out->hidden));
     }
-    for (int i = 0; i < STEPS; i++)
+    for (int i = 0; i < STEPS; i++) {
+        const int64_t before = mn_comm_tensor_traffic(b->stored->tp).calls;
         MN_TRY(mn_tape_step(b->tape, &batch.batch, i ? out->hidden : NULL, 0.5f, &out->loss[i]));
+        out->sums = mn_comm_tensor_traffic(b->stored->tp).calls - before;
+    }
     MN_TRY(mn_tape_loss(b->tape, &batch.batch, NULL, &out->only_loss));
     MN_TRY(mn_tape_sum_gradients(b->tape));
     return take_gradients(out, b);
@@ -166,6 +170,14 @@ static double compare(const trial *t, int size, const trial *one) {
     return worst;
 }
 
+/* One sum behind a parallel block, two in a sequential one, forward and backward; one each for embedding, and the final norm's
+ * gradient; two for each slice of rows with losses. */
+static int64_t sums_of_full_step(const char *folder, int64_t outputs) {
+    mn_model_config c;
+    MN_ASSERT_OK(mn_model_config_load(&c, mn_test_source(folder).text));
+    return 2 * (1 + c.layers * (c.parallel_residual ? 1 : 2)) + 2 * ((outputs + 15) / 16);
+}
+
 static trial *run(const char *folder, bool full, int every, int size) {
     trial *t = calloc(1, sizeof *t);
     assert_non_null(t);
@@ -182,6 +194,10 @@ static void check(bool full) {
             for (int s = 0; s < 2; s++) {
                 const int size = layouts[k].sizes[s];
                 trial *many = run(layouts[k].folder, full, every, size);
+                if (full)
+                    assert_int_equal(
+                        many->ranks[1].sums,
+                        sums_of_full_step(layouts[k].folder, (TAPE_TOKENS + every - 1) / every));
                 const double worst = compare(many, size, one);
                 print_message("%s, %d ranks, targets behind 1 of %d: within %.1e\n",
                               layouts[k].folder, size, every, worst);

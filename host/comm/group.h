@@ -35,8 +35,9 @@ struct mn_comm {
     char *scratch;        /* what comes in before it is added */
     const char *call;     /* the collective at work, for messages, and its bytes */
     size_t call_bytes;
-    int stopped_looks; /* of mn_comm_check: in a row with a stopped rank */
-    void *link;        /* what the device keeps for this group (tensor.c); NULL on the CPU */
+    int stopped_looks;       /* of mn_comm_check: in a row with a stopped rank */
+    mn_comm_traffic traffic; /* of tensors */
+    void *link;              /* what the device keeps for this group (tensor.c); NULL on the CPU */
 };
 
 /* The world of a transport, which it owns from then on, also when it fails. All ranks exchange who they are. */

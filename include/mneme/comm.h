@@ -90,6 +90,12 @@ mn_status mn_comm_reduce_tensor(mn_comm *comm, mn_device *device, mn_tensor *x, 
 mn_status mn_comm_gather_tensor(mn_comm *comm, mn_device *device, mn_tensor *out,
                                 const mn_tensor *x);
 
+/* What the last two did on this rank since the group was made: calls, and bytes of x. For comparison with a plan. */
+typedef struct mn_comm_traffic {
+    int64_t calls, bytes;
+} mn_comm_traffic;
+mn_comm_traffic mn_comm_tensor_traffic(const mn_comm *comm);
+
 /* ---- The ranks of one job ---- */
 
 /* world = dp replicas of tp ranks that share one model; world rank = replica * tp + its rank in tp. */
