@@ -3,6 +3,7 @@
 
 #include "cuda/attention_cudnn.h"
 #include "cuda/copies.h"
+#include "cuda/graphs.h"
 #include "cuda/kv.h"
 #include "cuda/linear.h"
 
@@ -60,6 +61,7 @@ static mn_status cuda_reserve(mn_device *device, int64_t rows, int64_t width) {
     mn_stream *s = device->stream;
     const size_t bytes = MN_CUDA_SCRATCH + (size_t)(rows * width) * sizeof(float);
     if (bytes <= s->scratch_bytes) return MN_OK;
+    mn_cuda_forget_all(s); /* what was recorded uses the old one */
     cuda_release(device, s->scratch, s->scratch_bytes);
     s->scratch = NULL;
     s->scratch_bytes = 0;
@@ -85,6 +87,7 @@ static void cuda_close(mn_device *device) {
     mn_stream *s = device->stream;
     if (s) {
         if (s->stream) cudaStreamSynchronize(s->stream);
+        mn_cuda_graphs_close(&s->graphs);
         mn_cuda_linear_close(&s->linear);
         mn_cuda_cudnn_close(&s->cudnn);
         mn_cuda_copies_close(&s->copies);
@@ -138,6 +141,8 @@ mn_status mn_cuda_device_open(mn_device **out, int index) {
     d->download = mn_cuda_download;
     d->reserve = cuda_reserve;
     d->kv_bytes = cuda_kv_bytes;
+    d->repeat = mn_cuda_repeat;
+    d->forget = mn_cuda_forget;
     d->range = mn_cuda_range;
     d->attention = cuda_attention;
     d->close = cuda_close;
@@ -153,6 +158,7 @@ mn_status mn_cuda_device_open(mn_device **out, int index) {
                           "cudaStreamCreate"));
     MN_GOTO(mn_cuda_copies_open(&d->stream->copies));
     MN_GOTO(mn_cuda_linear_open(&d->stream->linear));
+    MN_GOTO(mn_cuda_graphs_open(&d->stream->graphs));
     MN_GOTO(cuda_reserve(d, 0, 0));
     MN_GOTO(mn_cuda_describe(d->description, sizeof d->description, index));
     *out = d;

@@ -19,7 +19,8 @@ extern "C" {
 enum { MN_CUDA_SCRATCH = 32 << 20 };
 
 struct mn_cuda_linear; /* cuBLASLt's handle and plans (linear.cu) */
-struct mn_cuda_copies; /* pinned staging (copies.cu) */
+struct mn_cuda_copies; /* staging of uploads and downloads (copies.cu) */
+struct mn_cuda_graphs; /* recorded work (graphs.cu) */
 struct mn_cuda_cudnn;  /* attention through cuDNN (attention_cudnn.cu) */
 
 struct mn_stream {
@@ -29,6 +30,7 @@ struct mn_stream {
     size_t scratch_bytes;
     struct mn_cuda_linear *linear;
     struct mn_cuda_copies *copies;
+    struct mn_cuda_graphs *graphs;
     struct mn_cuda_cudnn *cudnn; /* NULL: the backend's own attention */
 };
 

@@ -8,6 +8,7 @@
 #include <deque>
 #include <memory>
 #include <set>
+#include <utility>
 #include <vector>
 
 namespace sg {
@@ -47,6 +48,7 @@ struct GraphHandle {
 
 std::recursive_mutex mutex;
 std::set<std::shared_ptr<Stream>> streams;
+uint64_t graphs_launched;
 thread_local int device;
 
 bool is_legacy(cudaStream_t s) { return !s || s == cudaStreamLegacy || s == cudaStreamPerThread; }
@@ -165,6 +167,8 @@ bool is_capturing(cudaStream_t stream) {
     const auto s = find(stream);
     return s && s->capture;
 }
+
+uint64_t take_graph_launches() { return std::exchange(graphs_launched, 0); }
 
 void drain_everything() {
     const int saved = device;
@@ -347,6 +351,7 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t gra
 cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     Lock lock;
+    graphs_launched++;
     for (const Task &task : ((GraphHandle *)exec)->graph->tasks)
         if (const cudaError_t e = submit(stream, task)) return e;
     return cudaSuccess;
