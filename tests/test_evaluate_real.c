@@ -32,7 +32,7 @@ static void write_model(const real *r, const char *config, const char *tokenizer
     MN_ASSERT_OK(mn_json_parse(&doc, config, strlen(config), "config"));
     MN_ASSERT_OK(mn_model_config_parse(&c, doc));
     MN_ASSERT_OK(mn_device_open(&device, "cpu", 1));
-    MN_ASSERT_OK(mn_model_random(&m, &c, "random", MN_F16, 12, device));
+    MN_ASSERT_OK(mn_model_random(&m, &c, "random", MN_F16, 12, device, NULL));
     const int64_t count = mn_binding_count(&c);
     mn_binding_row *rows = calloc((size_t)count, sizeof *rows);
     mn_stored *tensors = calloc((size_t)count, sizeof *tensors);

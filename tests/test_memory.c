@@ -19,7 +19,7 @@ static void open_bench(bench *b) {
     MN_ASSERT_OK(mn_device_open(&b->device, "cpu", 2));
     MN_ASSERT_OK(
         mn_model_config_load(&c, mn_test_source("tests/golden/gradients/neox-parallel").text));
-    MN_ASSERT_OK(mn_model_random(&b->model, &c, "made up", MN_F16, 1, b->device));
+    MN_ASSERT_OK(mn_model_random(&b->model, &c, "made up", MN_F16, 1, b->device, NULL));
 }
 
 static void close_bench(bench *b) {

@@ -244,7 +244,7 @@ static void test_pack(void **state) {
         mn_model_config c;
         snprintf(text, sizeof text, "%s%s", NEOX, ties[tied]);
         MN_ASSERT_OK(parse(&c, text));
-        MN_ASSERT_OK(mn_model_random(&m, &c, "made up", dtype, 5, device));
+        MN_ASSERT_OK(mn_model_random(&m, &c, "made up", dtype, 5, device, NULL));
         for (int twice = 0; twice < 2; twice++) {
             MN_ASSERT_OK(mn_model_pack(m));
             for (int64_t i = 0; i < mn_binding_count(&c); i++) {
@@ -275,9 +275,9 @@ static void test_random(void **state) {
     for (int k = 0; k < 6; k++) {
         mn_model *a = NULL, *b = NULL, *other = NULL;
         MN_ASSERT_OK(parse(&c, k < 3 ? NEOX "}" : LLAMA "}"));
-        MN_ASSERT_OK(mn_model_random(&a, &c, "made up", dtypes[k % 3], 5, device));
-        MN_ASSERT_OK(mn_model_random(&b, &c, "made up", dtypes[k % 3], 5, device));
-        MN_ASSERT_OK(mn_model_random(&other, &c, "made up", dtypes[k % 3], 6, device));
+        MN_ASSERT_OK(mn_model_random(&a, &c, "made up", dtypes[k % 3], 5, device, NULL));
+        MN_ASSERT_OK(mn_model_random(&b, &c, "made up", dtypes[k % 3], 5, device, NULL));
+        MN_ASSERT_OK(mn_model_random(&other, &c, "made up", dtypes[k % 3], 6, device, NULL));
         MN_ASSERT_OK(mn_model_check_finite(a));
         for (int64_t i = 0; i < mn_binding_count(&c); i++) {
             mn_binding_row x, y, z;

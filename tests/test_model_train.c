@@ -62,9 +62,9 @@ static void test_init(void **state) {
         mn_model *a = NULL, *b = NULL, *other = NULL;
         MN_ASSERT_OK(mn_model_config_load(&c, folder_of(names[k]).text));
         if (k == 1) c.initializer_range = 0.1;
-        MN_ASSERT_OK(mn_model_init(&a, &c, "new", 5, device));
-        MN_ASSERT_OK(mn_model_init(&b, &c, "new", 5, device));
-        MN_ASSERT_OK(mn_model_init(&other, &c, "new", 6, device));
+        MN_ASSERT_OK(mn_model_init(&a, &c, "new", 5, device, NULL));
+        MN_ASSERT_OK(mn_model_init(&b, &c, "new", 5, device, NULL));
+        MN_ASSERT_OK(mn_model_init(&other, &c, "new", 6, device, NULL));
         MN_ASSERT_OK(mn_model_check_finite(a));
         assert_true((a->head_w.data == a->embed_w.data) == c.tied);
         for (int64_t i = 0; i < mn_binding_count(&c); i++) {
@@ -197,7 +197,7 @@ static void test_rotary_share(void **state) {
         c.heads = c.kv_heads = c.layers = c.ffn_dim = c.vocab = c.max_positions = 1;
         c.dim = c.head_dim = sizes[i][1];
         c.rotary_dims = sizes[i][0];
-        MN_ASSERT_OK(mn_model_init(&m, &c, "shape", 1, device));
+        MN_ASSERT_OK(mn_model_init(&m, &c, "shape", 1, device, NULL));
         MN_ASSERT_OK(mn_model_save(m, dir.text, MN_F32));
         MN_ASSERT_OK(mn_model_config_load(&c, dir.text));
         assert_int_equal(c.rotary_dims, sizes[i][0]);

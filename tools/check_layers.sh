@@ -20,7 +20,7 @@ comm   | ops                       | comm
 tally  | cpu cuda comm             | tally
 io     | core                      | checkpoint
 text   | core                      | tokenizer
-model  | ops comm io               | model session memory tape
+model  | ops comm io               | model session memory tape slice
 fever  | text                      | fever
 train  | model fever comm report   | train train_data train_keys
 eval   | model fever comm report   | complete evaluate results stats

@@ -127,7 +127,8 @@ static mn_status open_model(mn_bench *b) {
     const double embedding = config.tied ? 0 : (double)(config.vocab * config.dim) * 2;
     MN_TRY(mn_bench_want_memory(mn_bench_weight_bytes(&config, MN_F16) + embedding, o->shape));
     mn_log(MN_LOG_DEBUG, "drawing random weights of %s", o->shape);
-    MN_TRY(mn_model_random(&b->model, &config, o->shape, MN_F16, (uint64_t)o->seed, b->device));
+    MN_TRY(
+        mn_model_random(&b->model, &config, o->shape, MN_F16, (uint64_t)o->seed, b->device, NULL));
     return mn_model_pack(b->model);
 }
 

@@ -13,7 +13,7 @@ typedef struct row {
     const char *name; /* %lld: the block's number */
     size_t place;     /* in mn_layer for blocks, else in mn_model */
     dim rows, cols;   /* cols DIM_NONE: a vector */
-    int shard_axis;
+    int axis;         /* that ranks cut; -1: all have it */
 } row;
 
 #define MODEL(field) offsetof(mn_model, field)
@@ -90,6 +90,29 @@ static int64_t size_of(dim d, const mn_model_config *c) {
     return 0;
 }
 
+/* The ranks' parts of a dimension are never torn: heads stay whole. */
+static mn_slice slice_of(dim d, int axis, const mn_model_config *c, const mn_shard *s) {
+    mn_slice out = {.axis = axis, .whole = size_of(d, c)};
+    out.count = out.whole;
+    if (axis < 0 || !s) return out;
+    switch (d) {
+    case DIM_NONE:
+    case DIM_C: break;
+    case DIM_F: out.begin = s->ffn_begin, out.count = s->ffn_dim; break;
+    case DIM_V: out.begin = s->vocab_begin, out.count = s->vocab; break;
+    case DIM_Q: out.begin = s->head_begin * c->head_dim, out.count = s->heads * c->head_dim; break;
+    case DIM_KV:
+        out.begin = s->kv_head_begin * c->head_dim;
+        out.count = s->kv_heads * c->head_dim;
+        break;
+    case DIM_QKV: /* q, k and v of one head stand together, so there are as many of each */
+        out.begin = s->head_begin * 3 * c->head_dim;
+        out.count = s->heads * 3 * c->head_dim;
+        break;
+    }
+    return out;
+}
+
 int64_t mn_binding_count(const mn_model_config *c) {
     const table t = table_of(c);
     return t.model_rows + c->layers * t.layer_rows;
@@ -103,7 +126,8 @@ void mn_binding_at(mn_binding_row *out, const mn_model_config *c, mn_model *mode
     *out = (mn_binding_row){.shape = {size_of(r->rows, c), size_of(r->cols, c)},
                             .ndim = r->cols == DIM_NONE ? 1 : 2,
                             .layer = layer,
-                            .shard_axis = r->shard_axis};
+                            .slice = slice_of(r->axis == 1 ? r->cols : r->rows, r->axis, c,
+                                              model ? &model->shard : NULL)};
     if (whole) snprintf(out->name, sizeof out->name, "%s", r->name);
     else {
         /* The block's number goes where the pattern has %lld. */

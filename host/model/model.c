@@ -41,15 +41,16 @@ bool mn_model_in_place(const mn_device *device, const mn_tensor *t) {
     return device->host_memory && t->ndim == 2 && (uintptr_t)t->data % mn_dtype_size(t->dtype) == 0;
 }
 
-static mn_status load_vector(mn_model *m, mn_tensor *to, const mn_stored *s) {
-    const int64_t n = mn_tensor_count(&s->view);
+static mn_status load_vector(mn_model *m, mn_tensor *to, const mn_slice *slice,
+                             const mn_stored *s) {
+    const int64_t n = mn_tensor_count(to), first = slice->begin;
     mn_status st = MN_OK;
     float *copy = malloc((size_t)n * sizeof *copy);
     MN_CHECK(copy, MN_ERR_MEMORY, "no memory for tensor %s", s->name);
     for (int64_t i = 0; i < n; i++) {
-        copy[i] = mn_element(&s->view, i);
+        copy[i] = mn_element(&s->view, first + i);
         MN_CHECK_GOTO(isfinite(copy[i]), MN_ERR_NUMERIC, "%s: tensor %s: element %lld is %g",
-                      s->file, s->name, (long long)i, (double)copy[i]);
+                      s->file, s->name, (long long)(first + i), (double)copy[i]);
     }
     st = m->device->upload(m->device, to->data, copy, (size_t)n * sizeof *copy);
 done:
@@ -57,7 +58,16 @@ done:
     return st;
 }
 
-/* First call: measures. After the arena's commit: the same walk fills it. */
+/* The file's pages that a copy was made of are let go: the neighbours of a column are not ours. */
+static mn_status load_matrix(mn_model *m, mn_tensor *to, const mn_slice *slice,
+                             const mn_stored *s) {
+    MN_TRY(mn_slice_load(m->device, to, slice, s));
+    mn_release_pages(s->view.data, mn_tensor_bytes(&s->view));
+    return MN_OK;
+}
+
+/* First call: measures. After the arena's commit: the same walk fills it. Rows are used where they lie in the
+ * file, columns are copied together. */
 static mn_status place_weights(mn_model *m, bool fill) {
     for (int64_t i = 0; i < mn_binding_count(&m->config); i++) {
         mn_binding_row row;
@@ -65,14 +75,12 @@ static mn_status place_weights(mn_model *m, bool fill) {
         mn_binding_at(&row, &m->config, m, i);
         MN_TRY(find(&s, m->checkpoint, m->path, &row));
         mn_tensor *t = row.weight;
-        *t = s->view;
-        if (mn_model_in_place(m->device, t)) continue;
+        *t = mn_slice_part(&row.slice, &s->view);
+        if (t->data && mn_model_in_place(m->device, t)) continue;
         if (t->ndim == 1) t->dtype = MN_F32;
         MN_TRY(mn_arena_alloc(&m->weights, &t->data, mn_tensor_bytes(t)));
         if (!fill) continue;
-        MN_TRY(t->ndim == 1
-                   ? load_vector(m, t, s)
-                   : m->device->upload(m->device, t->data, s->view.data, mn_tensor_bytes(t)));
+        MN_TRY(t->ndim == 1 ? load_vector(m, t, &row.slice, s) : load_matrix(m, t, &row.slice, s));
     }
     return MN_OK;
 }
@@ -123,13 +131,14 @@ static void name_unused(const mn_model *m) {
 }
 
 mn_status mn_model_new(mn_model **out, const mn_model_config *config, const char *path,
-                       mn_device *device) {
+                       mn_device *device, mn_comm *tp) {
     mn_model *m = calloc(1, sizeof *m);
     *out = m;
     MN_CHECK(m, MN_ERR_MEMORY, "no memory for the model");
     m->config = *config;
     m->device = device;
-    MN_TRY(mn_shard_of(&m->shard, config, 0, 1));
+    m->tp = tp;
+    MN_TRY(mn_shard_of(&m->shard, config, mn_comm_rank(tp), mn_comm_size(tp)));
     m->path = strdup(path);
     m->layers = calloc((size_t)config->layers, sizeof *m->layers);
     mn_arena_init(&m->weights, "weights", device);
@@ -144,9 +153,7 @@ mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device, mn_c
     mn_status st = MN_OK;
     *out = NULL;
     MN_TRY(mn_model_config_load(&config, dir));
-    MN_GOTO(mn_model_new(&m, &config, dir, device));
-    m->tp = tp;
-    MN_GOTO(mn_shard_of(&m->shard, &config, mn_comm_rank(tp), mn_comm_size(tp)));
+    MN_GOTO(mn_model_new(&m, &config, dir, device, tp));
     MN_GOTO(mn_checkpoint_open(&m->checkpoint, dir));
     for (int pass = 0; pass < 2; pass++) {
         if (pass) MN_GOTO(mn_arena_commit(&m->weights));
@@ -162,39 +169,57 @@ done:
     return st;
 }
 
+mn_status mn_model_place_row(mn_model *m, const mn_binding_row *row, mn_dtype dtype) {
+    const mn_tensor whole = {
+        .dtype = dtype, .ndim = row->ndim, .shape = {row->shape[0], row->shape[1]}};
+    *row->weight = mn_slice_part(&row->slice, &whole);
+    return mn_arena_alloc(&m->weights, &row->weight->data, mn_tensor_bytes(row->weight));
+}
+
 /* Uniform numbers of the wanted variance serve as well as normal ones and are quick to draw. */
-static void fill_random(mn_tensor *t, const mn_draw *draw) {
-    const uint64_t seed = draw->seed, stream = draw->stream;
-    const bool norm_weight = draw->norm_weight;
-    const int64_t n = mn_tensor_count(t), draws = (n + 3) / 4;
+static void fill_random(mn_tensor *t, int64_t at, int64_t first, int64_t count,
+                        const mn_draw *draw) {
     const float width = 0.02f * 3.4641016f; /* sqrt(12): deviation 0.02 */
-    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-#pragma omp parallel for schedule(static)
-    for (int64_t d = 0; d < draws; d++) {
-        const uint32_t counter[4] = {(uint32_t)d, (uint32_t)(d >> 32), (uint32_t)stream, 0};
+    const uint32_t key[2] = {(uint32_t)draw->seed, (uint32_t)(draw->seed >> 32)};
+    const int64_t end = first + count;
+    for (int64_t d = first / 4; 4 * d < end; d++) {
+        const uint32_t counter[4] = {(uint32_t)d, (uint32_t)(d >> 32), (uint32_t)draw->stream, 0};
         uint32_t r[4];
         mn_philox4x32(r, counter, key);
-        for (int64_t i = 0; i < 4 && 4 * d + i < n; i++) {
-            const float u = ((float)(r[i] >> 8) * 0x1p-24f - 0.5f) * width;
-            if (t->dtype == MN_F32) ((float *)t->data)[4 * d + i] = norm_weight ? 1 + u : u;
-            else
-                ((uint16_t *)t->data)[4 * d + i] = t->dtype == MN_F16 ? mn_f32_to_f16(u)
-                                                                      : mn_f32_to_bf16(u);
+        for (int64_t e = 4 * d; e < 4 * d + 4; e++) {
+            if (e < first || e >= end) continue;
+            const float u = ((float)(r[e % 4] >> 8) * 0x1p-24f - 0.5f) * width;
+            mn_put_element(t, at + e - first, draw->norm_weight ? 1 + u : u);
         }
     }
 }
 
-mn_status mn_model_fill(mn_device *device, mn_tensor *to, mn_draw_fill *fill, const mn_draw *draw) {
-    mn_tensor host = *to;
+/* Long runs in pieces, for the threads. */
+static void fill_host(mn_tensor *host, const mn_slice *slice, mn_draw_fill *fill,
+                      const mn_draw *draw) {
+    const int64_t piece = 1 << 14;
+    const mn_runs runs = mn_slice_runs(slice, host);
+    const int64_t pieces = (runs.length + piece - 1) / piece;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < runs.count * pieces; i++) {
+        const int64_t r = i / pieces, from = i % pieces * piece, left = runs.length - from;
+        fill(host, r * runs.length + from, runs.first + r * runs.stride + from,
+             left < piece ? left : piece, draw);
+    }
+}
+
+mn_status mn_model_fill(mn_device *device, const mn_binding_row *row, mn_draw_fill *fill,
+                        const mn_draw *draw) {
+    mn_tensor host = *row->weight;
+    const size_t bytes = mn_tensor_bytes(&host);
     if (device->host_memory) {
-        fill(&host, draw);
+        fill_host(&host, &row->slice, fill, draw);
         return MN_OK;
     }
-    host.data = calloc(1, mn_tensor_bytes(to));
-    MN_CHECK(host.data, MN_ERR_MEMORY, "no memory to draw %zu bytes of weights",
-             mn_tensor_bytes(to));
-    fill(&host, draw);
-    const mn_status st = device->upload(device, to->data, host.data, mn_tensor_bytes(to));
+    host.data = malloc(bytes);
+    MN_CHECK(host.data, MN_ERR_MEMORY, "no memory to draw %zu bytes of weights", bytes);
+    fill_host(&host, &row->slice, fill, draw);
+    const mn_status st = device->upload(device, row->weight->data, host.data, bytes);
     free(host.data);
     return st;
 }
@@ -203,25 +228,22 @@ static mn_status place_random(mn_model *m, mn_dtype dtype, uint64_t seed, bool f
     for (int64_t i = 0; i < mn_binding_count(&m->config); i++) {
         mn_binding_row row;
         mn_binding_at(&row, &m->config, m, i);
-        mn_tensor *t = row.weight;
-        *t = row.ndim == 1 ? mn_tensor_1d(NULL, MN_F32, row.shape[0])
-                           : mn_tensor_2d(NULL, dtype, row.shape[0], row.shape[1]);
-        MN_TRY(mn_arena_alloc(&m->weights, &t->data, mn_tensor_bytes(t)));
+        MN_TRY(mn_model_place_row(m, &row, row.ndim == 1 ? MN_F32 : dtype));
         if (!fill) continue;
         const mn_draw draw = {.seed = seed,
                               .stream = (uint64_t)i,
                               .norm_weight = row.ndim == 1 && strstr(row.name, "norm.weight")};
-        MN_TRY(mn_model_fill(m->device, t, fill_random, &draw));
+        MN_TRY(mn_model_fill(m->device, &row, fill_random, &draw));
     }
     return MN_OK;
 }
 
 mn_status mn_model_random(mn_model **out, const mn_model_config *config, const char *name,
-                          mn_dtype dtype, uint64_t seed, mn_device *device) {
+                          mn_dtype dtype, uint64_t seed, mn_device *device, mn_comm *tp) {
     mn_model *m = NULL;
     mn_status st = MN_OK;
     *out = NULL;
-    MN_GOTO(mn_model_new(&m, config, name, device));
+    MN_GOTO(mn_model_new(&m, config, name, device, tp));
     for (int pass = 0; pass < 2; pass++) {
         if (pass) MN_GOTO(mn_arena_commit(&m->weights));
         MN_GOTO(place_random(m, dtype, seed, pass));

@@ -76,20 +76,13 @@ static mn_status config_text(mn_buf *out, const mn_model_config *c, mn_dtype dty
 
 /* ---- model.safetensors ---- */
 
-static void put_element(mn_tensor *t, int64_t i, float value) {
-    if (t->dtype == MN_F32) ((float *)t->data)[i] = value;
-    else
-        ((uint16_t *)t->data)[i] = t->dtype == MN_F16 ? mn_f32_to_f16(value)
-                                                      : mn_f32_to_bf16(value);
-}
-
 /* to = from in to's type, or `to` is `from`, which may be mapped and is not written; a number that the
  * type cannot hold is named. */
 static mn_status convert(mn_tensor *to, const mn_tensor *from, const char *path, const char *name) {
     const int64_t n = mn_tensor_count(from);
     for (int64_t i = 0; i < n; i++) {
         const float value = mn_element(from, i);
-        if (to->data != from->data) put_element(to, i, value);
+        if (to->data != from->data) mn_put_element(to, i, value);
         MN_CHECK(isfinite(mn_element(to, i)), MN_ERR_NUMERIC,
                  "%s: tensor %s: element %lld is %g, which %s does not hold", path, name,
                  (long long)i, (double)value, mn_dtype_name(to->dtype));

@@ -13,20 +13,18 @@ static mn_status place_weights(mn_model *m) {
     for (int64_t i = 0; i < mn_binding_count(&m->config); i++) {
         mn_binding_row row;
         mn_binding_at(&row, &m->config, m, i);
-        *row.weight = row.ndim == 1 ? mn_tensor_1d(NULL, MN_F32, row.shape[0])
-                                    : mn_tensor_2d(NULL, MN_F32, row.shape[0], row.shape[1]);
-        MN_TRY(mn_arena_alloc(&m->weights, &row.weight->data, mn_tensor_bytes(row.weight)));
+        MN_TRY(mn_model_place_row(m, &row, MN_F32));
     }
     return MN_OK;
 }
 
 /* A model of zeros; gradients never need the rotary tables. */
 static mn_status make_zeros(mn_model **out, const mn_model_config *config, const char *name,
-                            mn_device *device, bool rotary) {
+                            mn_device *device, mn_comm *tp, bool rotary) {
     mn_model *m = NULL;
     mn_status st = MN_OK;
     *out = NULL;
-    MN_GOTO(mn_model_new(&m, config, name, device));
+    MN_GOTO(mn_model_new(&m, config, name, device, tp));
     for (int pass = 0; pass < 2; pass++) {
         if (pass) MN_GOTO(mn_arena_commit(&m->weights));
         MN_GOTO(place_weights(m));
@@ -41,7 +39,7 @@ done:
 }
 
 mn_status mn_model_like(mn_model **out, const mn_model *model) {
-    return make_zeros(out, &model->config, model->path, model->device, false);
+    return make_zeros(out, &model->config, model->path, model->device, model->tp, false);
 }
 
 mn_status mn_model_trainable(mn_model **out, const mn_model *model) {
@@ -49,7 +47,7 @@ mn_status mn_model_trainable(mn_model **out, const mn_model *model) {
     mn_model source = *model; /* the binding table gives writable places; these are only read */
     mn_status st = MN_OK;
     *out = NULL;
-    MN_GOTO(make_zeros(&m, &model->config, model->path, model->device, true));
+    MN_GOTO(make_zeros(&m, &model->config, model->path, model->device, model->tp, true));
     for (int64_t i = 0; i < mn_binding_count(&model->config); i++) {
         mn_binding_row to, from;
         mn_binding_at(&to, &model->config, m, i);
@@ -65,13 +63,12 @@ done:
 
 /* N(0, deviation): each draw of four words gives two pairs (Box and Muller 1958). The value depends on
  * seed, stream and place alone, not on the number of threads. */
-static void fill_normal(float *to, int64_t n, double deviation, uint64_t seed, uint64_t stream) {
-    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-    const int64_t draws = (n + 3) / 4;
-#pragma omp parallel for schedule(static)
-    for (int64_t d = 0; d < draws; d++) {
-        const uint32_t counter[4] = {(uint32_t)d, (uint32_t)(d >> 32), (uint32_t)stream,
-                                     (uint32_t)(stream >> 32)};
+static void fill_normal(float *to, int64_t first, int64_t count, const mn_draw *draw) {
+    const uint32_t key[2] = {(uint32_t)draw->seed, (uint32_t)(draw->seed >> 32)};
+    const int64_t end = first + count;
+    for (int64_t d = first / 4; 4 * d < end; d++) {
+        const uint32_t counter[4] = {(uint32_t)d, (uint32_t)(d >> 32), (uint32_t)draw->stream,
+                                     (uint32_t)(draw->stream >> 32)};
         const double two_pi = 6.283185307179586;
         uint32_t r[4];
         double v[4];
@@ -83,26 +80,27 @@ static void fill_normal(float *to, int64_t n, double deviation, uint64_t seed, u
             v[p] = radius * cos(angle);
             v[p + 1] = radius * sin(angle);
         }
-        for (int64_t i = 0; i < 4 && 4 * d + i < n; i++) to[4 * d + i] = (float)(deviation * v[i]);
+        for (int64_t e = 4 * d; e < 4 * d + 4; e++)
+            if (e >= first && e < end) to[e - first] = (float)(draw->deviation * v[e % 4]);
     }
 }
 
 /* Matrices normal, weights of norms 1, biases 0. */
-static void fill_initial(mn_tensor *t, const mn_draw *draw) {
-    const int64_t n = mn_tensor_count(t);
-    float *values = t->data;
-    if (t->ndim == 2) fill_normal(values, n, draw->deviation, draw->seed, draw->stream);
+static void fill_initial(mn_tensor *t, int64_t at, int64_t first, int64_t count,
+                         const mn_draw *draw) {
+    float *values = (float *)t->data + at;
+    if (t->ndim == 2) fill_normal(values, first, count, draw);
     else
-        for (int64_t e = 0; e < n; e++) values[e] = draw->norm_weight ? 1 : 0;
+        for (int64_t e = 0; e < count; e++) values[e] = draw->norm_weight ? 1 : 0;
 }
 
 mn_status mn_model_init(mn_model **out, const mn_model_config *config, const char *name,
-                        uint64_t seed, mn_device *device) {
+                        uint64_t seed, mn_device *device, mn_comm *tp) {
     const uint64_t streams = UINT64_C(0x696e6974) << 32; /* "init": far from those of the data */
     mn_model *m = NULL;
     mn_status st = MN_OK;
     *out = NULL;
-    MN_GOTO(make_zeros(&m, config, name, device, true));
+    MN_GOTO(make_zeros(&m, config, name, device, tp, true));
     for (int64_t i = 0; i < mn_binding_count(config); i++) {
         mn_binding_row row;
         mn_binding_at(&row, config, m, i);
@@ -110,7 +108,7 @@ mn_status mn_model_init(mn_model **out, const mn_model_config *config, const cha
                               .stream = streams + (uint64_t)i,
                               .deviation = config->initializer_range,
                               .norm_weight = strstr(row.name, "norm.weight") != NULL};
-        MN_GOTO(mn_model_fill(device, row.weight, fill_initial, &draw));
+        MN_GOTO(mn_model_fill(device, &row, fill_initial, &draw));
     }
     *out = m;
     m = NULL;

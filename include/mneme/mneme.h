@@ -22,6 +22,7 @@
 #include "mneme/rng.h"
 #include "mneme/session.h"
 #include "mneme/signals.h"
+#include "mneme/slice.h"
 #include "mneme/stats.h"
 #include "mneme/status.h"
 #include "mneme/table.h"

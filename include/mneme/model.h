@@ -11,6 +11,7 @@
 #include "mneme/comm.h"
 #include "mneme/device.h"
 #include "mneme/json.h"
+#include "mneme/slice.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -72,9 +73,10 @@ typedef struct mn_model {
 
 /* With `tp` (NULL: alone) this rank reads and keeps its slices only. Collective, as are packing, saving and passes. */
 mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device, mn_comm *tp);
-/* Random weights of a shape, for benchmarks: matrices of `dtype`, about N(0, 0.02). */
+/* Random weights of a shape, for benchmarks: matrices of `dtype`, about N(0, 0.02). Ranks draw slices of what one
+ * alone draws, here and in mn_model_init. */
 mn_status mn_model_random(mn_model **out, const mn_model_config *config, const char *name,
-                          mn_dtype dtype, uint64_t seed, mn_device *device);
+                          mn_dtype dtype, uint64_t seed, mn_device *device, mn_comm *tp);
 /* Copies the matrices of half precision that only products read to the layout that the device likes best
  * (device.h), once; their rows are let go. Where the device has no such layout, or the memory for it is
  * not there, they stay where they lie: slower, with the same results but for the order of the sums. */
@@ -83,7 +85,8 @@ mn_status mn_model_pack(mn_model *model);
  * written by the optimizer. Initial values of a new model as Hugging Face's classes have them: matrices
  * N(0, initializer_range), biases 0, norms 1. */
 mn_status mn_model_init(mn_model **out, const mn_model_config *config, const char *name,
-                        uint64_t seed, mn_device *device);
+                        uint64_t seed, mn_device *device, mn_comm *tp);
+/* Both are as `model` is over its ranks. */
 mn_status mn_model_trainable(mn_model **out, const mn_model *model); /* a copy of rows in fp32 */
 mn_status mn_model_like(mn_model **out, const mn_model *model); /* the same shape in fp32, zeros */
 /* DIR/model.safetensors in `dtype` and DIR/config.json, which transformers reads; each is replaced
@@ -96,10 +99,10 @@ bool mn_model_in_place(const mn_device *device, const mn_tensor *stored);
 /* Rows of the binding table for one configuration, in file order. */
 typedef struct mn_binding_row {
     char name[96];
-    int64_t shape[2];
+    int64_t shape[2]; /* of the whole tensor */
     int ndim;
     int64_t layer;     /* -1: not part of a block */
-    int shard_axis;    /* which axis tensor parallelism cuts; -1: replicated */
+    mn_slice slice;    /* what the model's rank has of it; all of it without a model */
     mn_tensor *weight; /* its place in a model; NULL without one */
 } mn_binding_row;
 int64_t mn_binding_count(const mn_model_config *config);
