@@ -1,6 +1,7 @@
 /* adapter.c - a memory as a folder: adapter_config.json and adapter_model.safetensors, laid out like
  * the adapters of Hugging Face's peft. */
 #include "model/memory_impl.h"
+#include "model/model_impl.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -128,14 +129,20 @@ mn_status mn_memory_configure(mn_memory **out, const mn_model *model, const mn_j
     blocks = malloc((size_t)c->layers * sizeof *blocks);
     MN_CHECK(blocks, MN_ERR_MEMORY, "%s: no memory for its blocks", doc->name);
     MN_GOTO(read_blocks(blocks, &count, doc, c->layers));
-    st = mn_memory_plan(out, model->device, name, hidden, c->dim, c->layers, blocks, count);
+    st = mn_memory_plan(out, model->device, model->tp,
+                        &(mn_memory_shape){.name = name,
+                                           .hidden = hidden,
+                                           .dim = c->dim,
+                                           .layers = c->layers,
+                                           .blocks = blocks,
+                                           .count = count});
 done:
     free(blocks);
     return st;
 }
 
 static mn_status check_tensor(const mn_stored *s, const mn_memory_param *row) {
-    const mn_tensor *t = row->tensor;
+    const mn_tensor whole = mn_slice_whole(&row->slice, row->tensor), *t = &whole;
     char found[96], expected[96];
     bool same = s->view.ndim == t->ndim;
     for (int i = 0; same && i < t->ndim; i++) same = s->view.shape[i] == t->shape[i];
@@ -147,18 +154,18 @@ static mn_status check_tensor(const mn_stored *s, const mn_memory_param *row) {
     return MN_OK;
 }
 
-/* Copies one tensor, which may lie at any address of the map. */
+/* Copies one tensor's part; the file's may lie at any address. */
 static mn_status read_tensor(mn_memory *memory, const mn_stored *s, const mn_memory_param *row) {
-    const mn_tensor *t = row->tensor;
-    const unsigned char *at = s->view.data;
-    for (int64_t i = 0; i < mn_tensor_count(t); i++) {
-        float value;
-        memcpy(&value, at + (size_t)i * sizeof value, sizeof value);
-        MN_CHECK(isfinite(value), MN_ERR_NUMERIC,
-                 "%s: tensor %s: expected numbers, found %g in element %lld", s->file, row->name,
-                 (double)value, (long long)i);
-    }
-    return memory->device->upload(memory->device, t->data, at, mn_tensor_bytes(t));
+    const mn_runs runs = mn_slice_runs(&row->slice, row->tensor);
+    for (int64_t r = 0; r < runs.count; r++)
+        for (int64_t i = 0; i < runs.length; i++) {
+            const int64_t at = runs.first + r * runs.stride + i;
+            const float value = mn_element(&s->view, at);
+            MN_CHECK(isfinite(value), MN_ERR_NUMERIC,
+                     "%s: tensor %s: expected numbers, found %g in element %lld", s->file,
+                     row->name, (double)value, (long long)at);
+        }
+    return mn_slice_load(memory->device, row->tensor, &row->slice, s);
 }
 
 /* The file has all tensors of the memory and no others. */

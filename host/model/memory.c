@@ -12,11 +12,12 @@
 static const struct {
     const char *name;
     mn_param_group group;
+    int axis; /* the one of the hidden units, that ranks cut; -1: none */
 } params[MN_MEMORY_PARAMS] = {
-    {"up.weight", MN_PARAM_WEIGHT},   {"up.bias", MN_PARAM_BIAS},
-    {"down.weight", MN_PARAM_WEIGHT}, {"down.bias", MN_PARAM_BIAS},
-    {"norm.weight", MN_PARAM_NORM},   {"norm.bias", MN_PARAM_NORM},
-    {"gate", MN_PARAM_GATE},
+    {"up.weight", MN_PARAM_WEIGHT, 0},   {"up.bias", MN_PARAM_BIAS, 0},
+    {"down.weight", MN_PARAM_WEIGHT, 1}, {"down.bias", MN_PARAM_BIAS, -1},
+    {"norm.weight", MN_PARAM_NORM, -1},  {"norm.bias", MN_PARAM_NORM, -1},
+    {"gate", MN_PARAM_GATE, -1},
 };
 
 static mn_tensor *param_of(mn_memory_layer *l, int64_t index) {
@@ -42,9 +43,9 @@ int64_t mn_memory_blocks(int64_t *out, int64_t layers, double from, double to) {
 static mn_status place(mn_memory *m) {
     for (int64_t i = 0; i < m->count; i++) {
         mn_memory_layer *l = &m->layers[i];
-        l->up_w = mn_tensor_2d(NULL, MN_F32, m->hidden, m->dim);
-        l->up_b = mn_tensor_1d(NULL, MN_F32, m->hidden);
-        l->down_w = mn_tensor_2d(NULL, MN_F32, m->dim, m->hidden);
+        l->up_w = mn_tensor_2d(NULL, MN_F32, m->units, m->dim);
+        l->up_b = mn_tensor_1d(NULL, MN_F32, m->units);
+        l->down_w = mn_tensor_2d(NULL, MN_F32, m->dim, m->units);
         l->down_b = l->norm_w = l->norm_b = mn_tensor_1d(NULL, MN_F32, m->dim);
         l->gate = mn_tensor_1d(NULL, MN_F32, 1);
         for (int64_t p = 0; p < MN_MEMORY_PARAMS; p++) {
@@ -55,37 +56,44 @@ static mn_status place(mn_memory *m) {
     return MN_OK;
 }
 
-static mn_status check_blocks(const char *name, const int64_t *blocks, int64_t count,
-                              int64_t layers) {
-    MN_CHECK(count > 0, MN_ERR_USAGE, "memory %s: no block to stand behind", name);
-    for (int64_t i = 0; i < count; i++) {
-        MN_CHECK(blocks[i] >= 0 && blocks[i] < layers, MN_ERR_USAGE,
-                 "memory %s: block %lld, the model has 0 to %lld", name, (long long)blocks[i],
-                 (long long)layers - 1);
-        MN_CHECK(i == 0 || blocks[i] > blocks[i - 1], MN_ERR_USAGE,
+static mn_status check_shape(const mn_memory_shape *s, int ranks) {
+    MN_CHECK(s->count > 0, MN_ERR_USAGE, "memory %s: no block to stand behind", s->name);
+    for (int64_t i = 0; i < s->count; i++) {
+        const int64_t block = s->blocks[i];
+        MN_CHECK(block >= 0 && block < s->layers, MN_ERR_USAGE,
+                 "memory %s: block %lld, the model has 0 to %lld", s->name, (long long)block,
+                 (long long)s->layers - 1);
+        MN_CHECK(i == 0 || block > s->blocks[i - 1], MN_ERR_USAGE,
                  "memory %s: block %lld stands behind block %lld in the list, rising ones expected",
-                 name, (long long)blocks[i], (long long)blocks[i - 1]);
+                 s->name, (long long)block, (long long)s->blocks[i - 1]);
     }
+    MN_CHECK(s->hidden >= ranks, MN_ERR_USAGE,
+             "memory %s: %d ranks cannot share %lld hidden units: each needs one", s->name, ranks,
+             (long long)s->hidden);
     return MN_OK;
 }
 
-mn_status mn_memory_plan(mn_memory **out, mn_device *device, const char *name, int64_t hidden,
-                         int64_t dim, int64_t layers, const int64_t *blocks, int64_t count) {
+mn_status mn_memory_plan(mn_memory **out, mn_device *device, mn_comm *tp,
+                         const mn_memory_shape *shape) {
+    const int rank = mn_comm_rank(tp), ranks = mn_comm_size(tp);
     mn_status st = MN_OK;
     mn_memory *m = NULL;
     *out = NULL;
-    MN_TRY(check_blocks(name, blocks, count, layers));
+    MN_TRY(check_shape(shape, ranks));
     m = calloc(1, sizeof *m);
-    MN_CHECK(m, MN_ERR_MEMORY, "no memory for memory %s", name);
-    m->hidden = hidden;
-    m->dim = dim;
-    m->count = count;
+    MN_CHECK(m, MN_ERR_MEMORY, "no memory for memory %s", shape->name);
+    m->hidden = shape->hidden;
+    m->units = mn_part_count(shape->hidden, rank, ranks);
+    m->unit_begin = mn_part_begin(shape->hidden, rank, ranks);
+    m->dim = shape->dim;
+    m->count = shape->count;
     m->device = device;
-    m->name = strdup(name);
-    m->layers = calloc((size_t)count, sizeof *m->layers);
+    m->tp = tp;
+    m->name = strdup(shape->name);
+    m->layers = calloc((size_t)m->count, sizeof *m->layers);
     mn_arena_init(&m->weights, "memory", device);
-    MN_CHECK_GOTO(m->name && m->layers, MN_ERR_MEMORY, "no memory for memory %s", name);
-    for (int64_t i = 0; i < count; i++) m->layers[i].block = blocks[i];
+    MN_CHECK_GOTO(m->name && m->layers, MN_ERR_MEMORY, "no memory for memory %s", shape->name);
+    for (int64_t i = 0; i < m->count; i++) m->layers[i].block = shape->blocks[i];
     MN_GOTO(place(m));
     *out = m;
     m = NULL;
@@ -99,9 +107,9 @@ mn_status mn_memory_commit(mn_memory *m) {
     return place(m);
 }
 
-mn_status mn_memory_new(mn_memory **out, mn_device *device, const char *name, int64_t hidden,
-                        int64_t dim, int64_t layers, const int64_t *blocks, int64_t count) {
-    MN_TRY(mn_memory_plan(out, device, name, hidden, dim, layers, blocks, count));
+mn_status mn_memory_new(mn_memory **out, mn_device *device, mn_comm *tp,
+                        const mn_memory_shape *shape) {
+    MN_TRY(mn_memory_plan(out, device, tp, shape));
     const mn_status st = mn_memory_commit(*out);
     if (st != MN_OK) mn_memory_close(out);
     return st;
@@ -117,14 +125,18 @@ void mn_memory_close(mn_memory **memory) {
     *memory = NULL;
 }
 
-mn_status mn_memory_like(mn_memory **out, const mn_memory *memory) {
-    mn_status st = MN_OK;
-    int64_t *blocks = malloc((size_t)memory->count * sizeof *blocks);
+mn_status mn_memory_like(mn_memory **out, const mn_memory *m) {
+    int64_t *blocks = malloc((size_t)m->count * sizeof *blocks);
     *out = NULL;
-    MN_CHECK(blocks, MN_ERR_MEMORY, "no memory for memory %s", memory->name);
-    for (int64_t i = 0; i < memory->count; i++) blocks[i] = memory->layers[i].block;
-    st = mn_memory_new(out, memory->device, memory->name, memory->hidden, memory->dim,
-                       blocks[memory->count - 1] + 1, blocks, memory->count);
+    MN_CHECK(blocks, MN_ERR_MEMORY, "no memory for memory %s", m->name);
+    for (int64_t i = 0; i < m->count; i++) blocks[i] = m->layers[i].block;
+    const mn_status st = mn_memory_new(out, m->device, m->tp,
+                                       &(mn_memory_shape){.name = m->name,
+                                                          .hidden = m->hidden,
+                                                          .dim = m->dim,
+                                                          .layers = blocks[m->count - 1] + 1,
+                                                          .blocks = blocks,
+                                                          .count = m->count});
     free(blocks);
     return st;
 }
@@ -135,29 +147,34 @@ static void fill(float *to, int64_t n, double value) {
     for (int64_t i = 0; i < n; i++) to[i] = (float)value;
 }
 
-/* Parameter p of a layer into `values`. A matrix has a random stream of its own, counted by block, so
- * that a block starts alike whatever other blocks have memories. */
-static mn_status initial(float *values, const mn_tensor *t, int64_t p, int64_t block,
+/* Parameter p of a layer, all of it, into `values`. A matrix has a random stream of its own, counted by block,
+ * so that a block starts alike whatever other blocks have memories. */
+static mn_status initial(float *values, const mn_tensor *whole, int64_t p, int64_t block,
                          const mn_memory_options *o) {
     enum { GATE = MN_MEMORY_PARAMS - 1, NORM_W = 4 };
     const uint64_t streams = UINT64_C(0x6d656d) << 40; /* "mem": far from those of the data */
-    if (t->ndim == 2)
-        return mn_orthogonal(values, t->shape[0], t->shape[1], sqrt(2), o->seed,
+    if (whole->ndim == 2)
+        return mn_orthogonal(values, whole->shape[0], whole->shape[1], sqrt(2), o->seed,
                              streams + (uint64_t)(block * MN_MEMORY_PARAMS + p));
-    fill(values, t->shape[0], p == GATE ? o->gate : p == NORM_W ? 1 : 0);
+    fill(values, whole->shape[0], p == GATE ? o->gate : p == NORM_W ? 1 : 0);
     return MN_OK;
 }
 
+/* Orthogonal is a matrix as a whole: every rank makes all of it and keeps its part. */
 static mn_status fill_initial(mn_memory *m, const mn_memory_options *o) {
     mn_status st = MN_OK;
     float *values = malloc((size_t)(m->hidden * m->dim) * sizeof *values);
     MN_CHECK(values, MN_ERR_MEMORY, "no memory for memory %s", m->name);
-    for (int64_t i = 0; i < m->count; i++)
-        for (int64_t p = 0; p < MN_MEMORY_PARAMS; p++) {
-            mn_tensor *t = param_of(&m->layers[i], p);
-            MN_GOTO(initial(values, t, p, m->layers[i].block, o));
-            MN_GOTO(m->device->upload(m->device, t->data, values, mn_tensor_bytes(t)));
-        }
+    for (int64_t i = 0; i < m->count * MN_MEMORY_PARAMS; i++) {
+        mn_memory_param row;
+        mn_memory_param_at(&row, m, i);
+        mn_stored all = {
+            .name = row.name, .view = mn_slice_whole(&row.slice, row.tensor), .file = m->name};
+        all.view.data = values;
+        MN_GOTO(initial(values, &all.view, i % MN_MEMORY_PARAMS,
+                        m->layers[i / MN_MEMORY_PARAMS].block, o));
+        MN_GOTO(mn_slice_load(m->device, row.tensor, &row.slice, &all));
+    }
 done:
     free(values);
     return st;
@@ -186,8 +203,13 @@ mn_status mn_memory_create(mn_memory **out, const mn_model *model,
         o.block_count = mn_memory_blocks(blocks, layers, o.from, o.to);
         o.blocks = blocks;
     }
-    MN_GOTO(mn_memory_new(&m, model->device, o.name, o.hidden, model->config.dim, layers, o.blocks,
-                          o.block_count));
+    MN_GOTO(mn_memory_new(&m, model->device, model->tp,
+                          &(mn_memory_shape){.name = o.name,
+                                             .hidden = o.hidden,
+                                             .dim = model->config.dim,
+                                             .layers = layers,
+                                             .blocks = o.blocks,
+                                             .count = o.block_count}));
     MN_GOTO(fill_initial(m, &o));
     *out = m;
     m = NULL;
@@ -203,6 +225,10 @@ void mn_memory_param_at(mn_memory_param *out, mn_memory *memory, int64_t index) 
     mn_memory_layer *l = &memory->layers[index / MN_MEMORY_PARAMS];
     const int64_t p = index % MN_MEMORY_PARAMS;
     *out = (mn_memory_param){.group = params[p].group, .tensor = param_of(l, p)};
+    const int64_t all = out->tensor->shape[0];
+    out->slice = params[p].axis < 0 ? (mn_slice){.axis = -1, .count = all, .whole = all}
+                                    : (mn_slice){params[p].axis, memory->unit_begin, memory->units,
+                                                 memory->hidden};
     snprintf(out->name, sizeof out->name, "memory.%lld.%s", (long long)l->block, params[p].name);
 }
 

@@ -7,13 +7,21 @@
 #define MN_MEMORY_NORM_EPS 1e-5f
 enum { MN_MEMORY_MAX_HIDDEN = 1 << 20 };
 
-/* A memory of zeros behind these blocks, which must be rising and below `layers`. */
-mn_status mn_memory_new(mn_memory **out, mn_device *device, const char *name, int64_t hidden,
-                        int64_t dim, int64_t layers, const int64_t *blocks, int64_t count);
+/* Blocks must be rising and below `layers`; the hidden units as many as the ranks at least. */
+typedef struct mn_memory_shape {
+    const char *name;
+    int64_t hidden, dim, layers;
+    const int64_t *blocks;
+    int64_t count;
+} mn_memory_shape;
+
+/* A memory of zeros; `tp` shares it. */
+mn_status mn_memory_new(mn_memory **out, mn_device *device, mn_comm *tp,
+                        const mn_memory_shape *shape);
 
 /* The same in two steps: names and shapes first, without data, for who wants to check them; then zeros. */
-mn_status mn_memory_plan(mn_memory **out, mn_device *device, const char *name, int64_t hidden,
-                         int64_t dim, int64_t layers, const int64_t *blocks, int64_t count);
+mn_status mn_memory_plan(mn_memory **out, mn_device *device, mn_comm *tp,
+                         const mn_memory_shape *shape);
 mn_status mn_memory_commit(mn_memory *memory);
 
 /* adapter.c, a memory from its two files: the shape that adapter_config.json gives, without data, since the

@@ -21,6 +21,13 @@ mn_tensor mn_slice_part(const mn_slice *slice, const mn_tensor *whole) {
     return part;
 }
 
+mn_tensor mn_slice_whole(const mn_slice *slice, const mn_tensor *part) {
+    mn_tensor whole = *part;
+    if (slice->axis >= 0) whole.shape[slice->axis] = slice->whole;
+    whole.data = NULL;
+    return whole;
+}
+
 /* Runs `from` to `to` into `out`. */
 static void copy_runs(unsigned char *out, const mn_runs *runs, int64_t from, int64_t to,
                       const unsigned char *whole, size_t size) {

@@ -6,7 +6,10 @@
  * all fp32. Initial values as published: both matrices orthogonal with gain sqrt(2) (Saxe et al. 2014;
  * torch.nn.init.orthogonal_: Q of the QR decomposition of a normal matrix, signs fixed by R's
  * diagonal), biases 0, LayerNorm 1 and 0, gate 1. Any number of memories can be loaded beside one
- * backbone; a memory owns its arena and is closed before the device. */
+ * backbone; a memory owns its arena and is closed before the device.
+ *
+ * Ranks that share the model share its memories by hidden units: each has some rows of up with their biases, the
+ * same columns of down, and all the rest. */
 #ifndef MNEME_MEMORY_H
 #define MNEME_MEMORY_H
 
@@ -15,15 +18,17 @@
 enum { MN_MEMORY_HIDDEN = 128, MN_MEMORY_PARAMS = 7 };
 
 typedef struct mn_memory_layer {
-    int64_t block; /* it stands behind this block */
-    mn_tensor up_w, up_b, down_w, down_b, norm_w, norm_b, gate;
+    int64_t block;                                              /* it stands behind this block */
+    mn_tensor up_w, up_b, down_w, down_b, norm_w, norm_b, gate; /* what is here of them */
 } mn_memory_layer;
 
 typedef struct mn_memory {
-    char *name; /* "gpt_wikipage" */
-    int64_t hidden, dim, count;
-    mn_memory_layer *layers; /* [count], by rising block */
+    char *name;                 /* "gpt_wikipage" */
+    int64_t hidden, dim, count; /* of all ranks together */
+    int64_t units, unit_begin;  /* the hidden units that are here */
+    mn_memory_layer *layers;    /* [count], by rising block */
     mn_device *device;
+    mn_comm *tp; /* the model's */
     mn_arena weights;
 } mn_memory;
 
@@ -45,7 +50,8 @@ mn_status mn_memory_create(mn_memory **out, const mn_model *model,
                            const mn_memory_options *options);
 /* The same shape, all zeros: gradients and optimizer state. */
 mn_status mn_memory_like(mn_memory **out, const mn_memory *memory);
-/* DIR/adapter_config.json and DIR/adapter_model.safetensors; checked against the model. */
+/* DIR/adapter_config.json and DIR/adapter_model.safetensors; checked against the model. Collective over the ranks
+ * that share it, as is saving: the files are those of one rank, whatever their number. */
 mn_status mn_memory_load(mn_memory **out, const mn_model *model, const char *dir);
 /* Writes both files, atomically each, the config last. `base_model` goes into the config. */
 mn_status mn_memory_save(const mn_memory *memory, const char *dir, const char *base_model);
@@ -63,9 +69,10 @@ typedef struct mn_memory_param {
     char name[64];
     mn_param_group group;
     mn_tensor *tensor;
+    mn_slice slice; /* what of the whole it is */
 } mn_memory_param;
 void mn_memory_param_at(mn_memory_param *out, mn_memory *memory, int64_t index);
-int64_t mn_memory_parameters(const mn_memory *memory); /* numbers in all */
+int64_t mn_memory_parameters(const mn_memory *memory); /* numbers in all, over all ranks */
 
 const mn_memory_layer *mn_memory_at(const mn_memory *memory,
                                     int64_t block); /* or NULL; NULL memory too */

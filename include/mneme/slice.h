@@ -23,6 +23,9 @@ mn_runs mn_slice_runs(const mn_slice *slice, const mn_tensor *part);
 /* The part where it lies in the whole; without an address when it lies there in several runs. */
 mn_tensor mn_slice_part(const mn_slice *slice, const mn_tensor *whole);
 
+/* The whole's shape, without an address. */
+mn_tensor mn_slice_whole(const mn_slice *slice, const mn_tensor *part);
+
 /* Copies this rank's part of a stored tensor, whose shape has been checked, into `part` on the device, in the type
  * that both have. Reads no other bytes of the file. */
 mn_status mn_slice_load(mn_device *device, const mn_tensor *part, const mn_slice *slice,
