@@ -43,4 +43,9 @@ int64_t mn_tally_workspace(const mn_device *tally); /* of that, what no arena ho
 const mn_tally_row *mn_tally_rows(const mn_device *tally, int64_t *count);
 void mn_tally_clear(mn_device *tally); /* forgets the rows */
 
+/* Rank `tp_rank` of `tp` and replica `dp_rank` of `dp`, alone: the others are made up, they always come at once and
+ * have nothing but zeros. What goes to them is counted. Groups of one are NULL, so is the world. Closed by
+ * mn_ranks_close before the tally. */
+mn_status mn_tally_ranks(mn_ranks *out, mn_device *tally, int tp, int tp_rank, int dp, int dp_rank);
+
 #endif
