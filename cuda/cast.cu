@@ -89,12 +89,20 @@ extern "C" mn_status mn_cuda_cast(mn_stream *s, void *y, mn_dtype to, const void
 
 /* ---- Rows of a table ---------------------------------------------------------------------------- */
 
-/* A block owns a row of y: row ids[row] of the table, in fp32. */
+/* A block owns a row of y: row ids[row] - begin of the table, in fp32, or zeros where that has no such row. */
 template <int VEC, class T>
 __global__ static void __launch_bounds__(BLOCK)
-    take_rows_kernel(float *y, const T *table, const int32_t *ids, int64_t dim) {
-    const T *from = table + (int64_t)ids[blockIdx.x] * dim;
+    take_rows_kernel(float *y, const T *table, const int32_t *ids, int64_t begin, int64_t count,
+                     int64_t dim) {
+    const int64_t row = ids[blockIdx.x] - begin;
+    const T *from = table + row * dim;
     float *to = y + (int64_t)blockIdx.x * dim;
+    if (row < 0 || row >= count) {
+        const float none[VEC] = {};
+        for (int64_t c = (int64_t)threadIdx.x * VEC; c < dim; c += (int64_t)blockDim.x * VEC)
+            store_group<VEC>(to + c, none);
+        return;
+    }
 #pragma unroll 4
     for (int64_t c = (int64_t)threadIdx.x * VEC; c < dim; c += (int64_t)blockDim.x * VEC) {
         float v[VEC];
@@ -105,26 +113,30 @@ __global__ static void __launch_bounds__(BLOCK)
 
 template <class T>
 static mn_status take_rows(mn_stream *s, const char *name, float *y, const T *table,
-                           const int32_t *ids, int64_t rows, int64_t dim) {
+                           const int32_t *ids, int64_t begin, int64_t count, int64_t rows,
+                           int64_t dim) {
     if (rows == 0 || dim == 0) return MN_OK;
     const bool fours = grouped(table) && mn_cuda_rows_aligned(y, dim);
     const int64_t wanted = mn_ceil_div<int64_t>(fours ? dim / 4 : dim, WARP) * WARP;
     const unsigned threads = wanted < BLOCK ? (unsigned)wanted : (unsigned)BLOCK;
-    if (fours) take_rows_kernel<4><<<(unsigned)rows, threads, 0, s->stream>>>(y, table, ids, dim);
-    else take_rows_kernel<1><<<(unsigned)rows, threads, 0, s->stream>>>(y, table, ids, dim);
+    const auto kernel = fours ? take_rows_kernel<4, T> : take_rows_kernel<1, T>;
+    kernel<<<(unsigned)rows, threads, 0, s->stream>>>(y, table, ids, begin, count, dim);
     MN_CUDA_LAUNCHED(name);
     return MN_OK;
 }
 
 extern "C" mn_status mn_cuda_embed_fwd(mn_stream *s, float *x, const void *table, mn_dtype dtype,
-                                       const int32_t *ids, int64_t tokens, int64_t dim) {
-    const char *name = "embed_fwd";
-    if (dtype == MN_F32) return take_rows(s, name, x, (const float *)table, ids, tokens, dim);
-    if (dtype == MN_F16) return take_rows(s, name, x, (const __half *)table, ids, tokens, dim);
-    return take_rows(s, name, x, (const __nv_bfloat16 *)table, ids, tokens, dim);
+                                       const int32_t *ids, int64_t begin, int64_t vocab,
+                                       int64_t tokens, int64_t dim) {
+    const auto take = [&](const auto *rows) {
+        return take_rows(s, "embed_fwd", x, rows, ids, begin, vocab, tokens, dim);
+    };
+    if (dtype == MN_F32) return take((const float *)table);
+    if (dtype == MN_F16) return take((const __half *)table);
+    return take((const __nv_bfloat16 *)table);
 }
 
 extern "C" mn_status mn_cuda_gather_fwd(mn_stream *s, float *y, const float *x, const int32_t *rows,
                                         int64_t m, int64_t dim) {
-    return take_rows(s, "gather_fwd", y, x, rows, m, dim);
+    return take_rows(s, "gather_fwd", y, x, rows, 0, INT64_MAX, m, dim);
 }

@@ -55,7 +55,7 @@ template <int VEC> static __device__ __forceinline__ running take_row(const floa
 
 template <int VEC>
 __global__ static void __launch_bounds__(BLOCK)
-    row_stats_kernel(mn_row_stat *stats, const float *logits, int vocab) {
+    row_stats_kernel(mn_row_stat *stats, const float *logits, int begin, int vocab) {
     __shared__ float maxima[WARPS];
     __shared__ double sums[WARPS];
     __shared__ int ids[WARPS];
@@ -83,18 +83,49 @@ __global__ static void __launch_bounds__(BLOCK)
     if (finite) {
         stat.lse = (float)((double)max + log(total));
         stat.best = max;
-        stat.best_id = best;
+        stat.best_id = begin + best;
     }
     stats[blockIdx.x] = stat;
 }
 
 extern "C" mn_status mn_cuda_row_stats(mn_stream *s, mn_row_stat *stats, const float *logits,
-                                       int64_t rows, int64_t vocab) {
+                                       int64_t begin, int64_t rows, int64_t vocab) {
     if (rows == 0) return MN_OK;
-    if (mn_cuda_rows_aligned(logits, vocab))
-        row_stats_kernel<4><<<(unsigned)rows, BLOCK, 0, s->stream>>>(stats, logits, (int)vocab);
-    else row_stats_kernel<1><<<(unsigned)rows, BLOCK, 0, s->stream>>>(stats, logits, (int)vocab);
+    const bool fours = mn_cuda_rows_aligned(logits, vocab);
+    const auto kernel = fours ? row_stats_kernel<4> : row_stats_kernel<1>;
+    kernel<<<(unsigned)rows, BLOCK, 0, s->stream>>>(stats, logits, (int)begin, (int)vocab);
     MN_CUDA_LAUNCHED("row_stats");
+    return MN_OK;
+}
+
+/* A thread owns a row; slices come by rising ids, so of equal values the first one stays. */
+__global__ static void __launch_bounds__(BLOCK)
+    row_stats_merge_kernel(mn_row_stat *stats, const mn_row_stat *parts, int64_t slices,
+                           int64_t rows) {
+    const int64_t r = (int64_t)blockIdx.x * BLOCK + threadIdx.x;
+    if (r >= rows) return;
+    mn_row_stat all = parts[r];
+    bool broken = isnan(all.lse);
+    for (int64_t i = 1; i < slices; i++) {
+        const mn_row_stat p = parts[i * rows + r];
+        broken = broken || isnan(p.lse);
+        if (p.best > all.best) all = p;
+    }
+    double sum = 0;
+    for (int64_t i = 0; i < slices; i++)
+        sum += exp((double)parts[i * rows + r].lse - (double)all.best);
+    all.lse = (float)((double)all.best + log(sum));
+    const mn_row_stat none = {NAN, NAN, 0};
+    stats[r] = broken ? none : all;
+}
+
+extern "C" mn_status mn_cuda_row_stats_merge(mn_stream *s, mn_row_stat *stats,
+                                             const mn_row_stat *parts, int64_t slices,
+                                             int64_t rows) {
+    if (rows == 0) return MN_OK;
+    row_stats_merge_kernel<<<(unsigned)mn_ceil_div<int64_t>(rows, BLOCK), BLOCK, 0, s->stream>>>(
+        stats, parts, slices, rows);
+    MN_CUDA_LAUNCHED("row_stats_merge");
     return MN_OK;
 }
 
@@ -103,17 +134,22 @@ extern "C" mn_status mn_cuda_row_stats(mn_stream *s, mn_row_stat *stats, const f
 /* A thread owns one candidate. */
 __global__ static void __launch_bounds__(BLOCK)
     logprob_gather_kernel(float *out, const float *logits, const mn_row_stat *stats,
-                          const int32_t *row, const int32_t *id, int64_t count, int64_t vocab) {
+                          const int32_t *row, const int32_t *id, int64_t begin, int64_t count,
+                          int64_t vocab) {
     const int64_t i = (int64_t)blockIdx.x * BLOCK + threadIdx.x;
-    if (i < count) out[i] = logits[row[i] * vocab + id[i]] - stats[row[i]].lse;
+    if (i >= count) return;
+    const int64_t at = id[i] - begin;
+    const bool here = at >= 0 && at < vocab;
+    out[i] = here ? logits[row[i] * vocab + at] - stats[row[i]].lse : 0.0f;
 }
 
 extern "C" mn_status mn_cuda_logprob_gather(mn_stream *s, float *out, const float *logits,
                                             const mn_row_stat *stats, const int32_t *row,
-                                            const int32_t *id, int64_t count, int64_t vocab) {
+                                            const int32_t *id, int64_t begin, int64_t count,
+                                            int64_t vocab) {
     if (count == 0) return MN_OK;
     logprob_gather_kernel<<<(unsigned)mn_ceil_div<int64_t>(count, BLOCK), BLOCK, 0, s->stream>>>(
-        out, logits, stats, row, id, count, vocab);
+        out, logits, stats, row, id, begin, count, vocab);
     MN_CUDA_LAUNCHED("logprob_gather");
     return MN_OK;
 }

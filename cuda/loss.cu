@@ -161,3 +161,40 @@ extern "C" mn_status mn_cuda_cross_entropy(mn_stream *s, float *loss, float *log
     MN_CUDA_LAUNCHED("cross_entropy");
     return MN_OK;
 }
+
+/* ---- Slices of rows ----------------------------------------------------------------------------- */
+
+/* A block owns the slice of a row, whose log-sum-exp is known: each element is read and written once, 8 bytes,
+ * as must move. A thread owns its groups of elements. */
+template <int VEC>
+__global__ static void __launch_bounds__(BLOCK)
+    cross_entropy_part_kernel(float *loss, float *logits, const mn_row_stat *stats,
+                              const int32_t *targets, float scale, int64_t begin, int vocab) {
+    float *row = logits + (int64_t)blockIdx.x * vocab;
+    const float lse = stats[blockIdx.x].lse;
+    const int64_t target = targets[blockIdx.x] - begin;
+    if (threadIdx.x == 0 && (target < 0 || target >= vocab)) loss[blockIdx.x] = 0;
+    each_group<VEC>(0, vocab, [&](int c) {
+        float x[VEC];
+        load_group<VEC>(x, row + c);
+#pragma unroll
+        for (int k = 0; k < VEC; k++) {
+            if (c + k == target) loss[blockIdx.x] = lse - x[k];
+            x[k] = scale * expf(x[k] - lse) - (c + k == target ? scale : 0.0f);
+        }
+        store_group<VEC>(row + c, x);
+    });
+}
+
+extern "C" mn_status mn_cuda_cross_entropy_part(mn_stream *s, float *loss, float *logits,
+                                                const mn_row_stat *stats, const int32_t *targets,
+                                                float scale, int64_t begin, int64_t rows,
+                                                int64_t vocab) {
+    if (rows == 0) return MN_OK;
+    const bool fours = mn_cuda_rows_aligned(logits, vocab);
+    const auto kernel = fours ? cross_entropy_part_kernel<4> : cross_entropy_part_kernel<1>;
+    kernel<<<(unsigned)rows, BLOCK, 0, s->stream>>>(loss, logits, stats, targets, scale, begin,
+                                                    (int)vocab);
+    MN_CUDA_LAUNCHED("cross_entropy_part");
+    return MN_OK;
+}

@@ -99,15 +99,16 @@ static __device__ __forceinline__ void add_listed(float *row, const float *dx, c
  * reads up to 4 bytes of each id, which the second-level cache holds. */
 template <int VEC>
 __global__ static void __launch_bounds__(BLOCK)
-    embed_bwd_kernel(float *dtable, const float *dx, const int32_t *ids, int64_t tokens,
-                     int64_t dim) {
+    embed_bwd_kernel(float *dtable, const float *dx, const int32_t *ids, int64_t begin_id,
+                     int64_t vocab, int64_t tokens, int64_t dim) {
     __shared__ int32_t list[LIST];
     __shared__ int hits[WARPS];
     const int64_t token = blockIdx.x;
     const int32_t id = ids[token];
+    if (id < begin_id || id >= begin_id + vocab) return; /* another rank's row */
     for (int64_t begin = 0; begin < token; begin += CHUNKS * BLOCK)
         if (any_equal(ids, id, begin, token)) return;
-    float *row = dtable + (int64_t)id * dim;
+    float *row = dtable + (id - begin_id) * dim;
     int count = 0;
     for (int64_t begin = token; begin < tokens; begin += CHUNKS * BLOCK) {
         if (!any_equal(ids, id, begin, tokens)) continue;
@@ -122,14 +123,12 @@ __global__ static void __launch_bounds__(BLOCK)
 }
 
 extern "C" mn_status mn_cuda_embed_bwd(mn_stream *s, float *dtable, const float *dx,
-                                       const int32_t *ids, int64_t tokens, int64_t dim) {
+                                       const int32_t *ids, int64_t begin, int64_t vocab,
+                                       int64_t tokens, int64_t dim) {
     if (tokens == 0 || dim == 0) return MN_OK;
-    if (mn_cuda_rows_aligned(dtable, dim) && mn_cuda_aligned(dx))
-        embed_bwd_kernel<4>
-            <<<(unsigned)tokens, BLOCK, 0, s->stream>>>(dtable, dx, ids, tokens, dim);
-    else
-        embed_bwd_kernel<1>
-            <<<(unsigned)tokens, BLOCK, 0, s->stream>>>(dtable, dx, ids, tokens, dim);
+    const bool fours = mn_cuda_rows_aligned(dtable, dim) && mn_cuda_aligned(dx);
+    const auto kernel = fours ? embed_bwd_kernel<4> : embed_bwd_kernel<1>;
+    kernel<<<(unsigned)tokens, BLOCK, 0, s->stream>>>(dtable, dx, ids, begin, vocab, tokens, dim);
     MN_CUDA_LAUNCHED("embed_bwd");
     return MN_OK;
 }

@@ -148,7 +148,7 @@ static void test_greedy(void **state) {
             const int32_t last = (int32_t)(end - begin - 1);
             feed(&b, ids, begin, end, &last, 1);
             assert_int_equal(mn_session_logits(b.session, 0, 1, &logits), MN_OK);
-            assert_int_equal(mn_row_stats(b.device, &stat, &logits), MN_OK);
+            assert_int_equal(mn_row_stats(b.device, &stat, &logits, NULL), MN_OK);
             if (stat.best_id != want[t])
                 fail_msg("%s: greedy token %d is %d, %d expected", models[i], t, stat.best_id,
                          want[t]);

@@ -57,20 +57,20 @@ static void embed_refuses(void **state) {
     mn_device *dev = *state;
     int32_t id[T] = {0, 1, V - 1, 2};
     mn_tensor x = f32_2d(T, C), table = f32_2d(V, C), ids = mn_tensor_1d(id, MN_I32, T);
-    MN_ASSERT_OK(mn_embed_fwd(dev, &x, &table, &ids));
+    MN_ASSERT_OK(mn_embed_fwd(dev, &x, &table, &ids, NULL));
     id[2] = V;
-    MN_ASSERT_FAILS(mn_embed_fwd(dev, &x, &table, &ids), MN_ERR_DATA, "token 2 has id 9");
+    MN_ASSERT_FAILS(mn_embed_fwd(dev, &x, &table, &ids, NULL), MN_ERR_DATA, "token 2 has id 9");
     id[2] = -1;
-    MN_ASSERT_FAILS(mn_embed_fwd(dev, &x, &table, &ids), MN_ERR_DATA, "token 2 has id -1");
+    MN_ASSERT_FAILS(mn_embed_fwd(dev, &x, &table, &ids, NULL), MN_ERR_DATA, "token 2 has id -1");
     id[2] = 0;
     mn_tensor wrong = f32_2d(T, C + 1);
-    REFUSES(mn_embed_fwd(dev, &wrong, &table, &ids), "embed: table has shape (9, 6)");
+    REFUSES(mn_embed_fwd(dev, &wrong, &table, &ids, NULL), "embed: table has shape (9, 6)");
     wrong = f32_2d(T + 1, C);
-    REFUSES(mn_embed_fwd(dev, &wrong, &table, &ids), "embed: x has shape (5, 6)");
+    REFUSES(mn_embed_fwd(dev, &wrong, &table, &ids, NULL), "embed: x has shape (5, 6)");
     wrong = mn_tensor_2d(zeros, MN_I32, V, C);
-    REFUSES(mn_embed_fwd(dev, &x, &wrong, &ids), "embed: table is I32");
+    REFUSES(mn_embed_fwd(dev, &x, &wrong, &ids, NULL), "embed: table is I32");
     wrong = mn_tensor_1d(id, MN_I64, 2);
-    REFUSES(mn_embed_fwd(dev, &x, &table, &wrong), "embed: ids is I64, I32 expected");
+    REFUSES(mn_embed_fwd(dev, &x, &table, &wrong, NULL), "embed: ids is I64, I32 expected");
 }
 
 static void norms_refuse(void **state) {
@@ -258,15 +258,15 @@ static void logits_refuse(void **state) {
     mn_tensor logits = f32_2d(T, V), out = f32_1d(2), u = f32_1d(T), flat = f32_1d(T * V);
     mn_tensor rows = mn_tensor_1d(row, MN_I32, 2), ids = mn_tensor_1d(id, MN_I32, 2);
     mn_tensor drawn = mn_tensor_1d(id, MN_I32, T);
-    REFUSES(mn_row_stats(dev, stats, &flat), "row_stats: logits has shape (36)");
-    MN_ASSERT_OK(mn_row_stats(dev, stats, &logits));
-    MN_ASSERT_OK(mn_logprob_gather(dev, &out, &logits, stats, &rows, &ids));
+    REFUSES(mn_row_stats(dev, stats, &flat, NULL), "row_stats: logits has shape (36)");
+    MN_ASSERT_OK(mn_row_stats(dev, stats, &logits, NULL));
+    MN_ASSERT_OK(mn_logprob_gather(dev, &out, &logits, stats, &rows, &ids, NULL));
     id[1] = V;
-    REFUSES(mn_logprob_gather(dev, &out, &logits, stats, &rows, &ids), "row 3, id 9 of (4, 9)");
+    REFUSES(mn_logprob_gather(dev, &out, &logits, stats, &rows, &ids, NULL), "row 3, id 9 of (4, 9)");
     id[1] = 0;
     row[0] = T;
-    REFUSES(mn_logprob_gather(dev, &out, &logits, stats, &rows, &ids), "row 4, id 0 of (4, 9)");
-    REFUSES(mn_logprob_gather(dev, &u, &logits, stats, &rows, &ids), "logprob_gather: row");
+    REFUSES(mn_logprob_gather(dev, &out, &logits, stats, &rows, &ids, NULL), "row 4, id 0 of (4, 9)");
+    REFUSES(mn_logprob_gather(dev, &u, &logits, stats, &rows, &ids, NULL), "logprob_gather: row");
     MN_ASSERT_OK(mn_sample(dev, &drawn, &logits, &u, 1));
     REFUSES(mn_sample(dev, &drawn, &logits, &u, 0), "temperature 0");
     REFUSES(mn_sample(dev, &drawn, &logits, &u, NAN), "temperature");

@@ -34,7 +34,7 @@ static void stats_case(const devices *all, int64_t vocab, double size, double of
         const mn_tensor t = mn_tensor_2d(logits, MN_F32, ROWS, vocab);
         float lse[ROWS];
         memset(stats, 0xFF, ROWS * sizeof *stats);
-        MN_ASSERT_OK(mn_row_stats(all->dev[d], stats, &t));
+        MN_ASSERT_OK(mn_row_stats(all->dev[d], stats, &t, NULL));
         for (int64_t r = 0; r < ROWS; r++) {
             const float *row = logits + r * vocab;
             int32_t best = 0;
@@ -63,7 +63,7 @@ static void test_row_stats(void **state) {
 static mn_row_stat stat_of(mn_device *dev, float *row, int64_t vocab) {
     mn_row_stat stat = {0};
     const mn_tensor t = mn_tensor_2d(row, MN_F32, 1, vocab);
-    MN_ASSERT_OK(mn_row_stats(dev, &stat, &t));
+    MN_ASSERT_OK(mn_row_stats(dev, &stat, &t, NULL));
     return stat;
 }
 
@@ -96,7 +96,7 @@ static void a_number_that_is_none_spoils_its_row(void **state) {
                 mn_row_stat stats[3];
                 rows[N + at] = bad[b];
                 const mn_tensor t = mn_tensor_2d(rows, MN_F32, 3, N);
-                MN_ASSERT_OK(mn_row_stats(all->dev[d], stats, &t));
+                MN_ASSERT_OK(mn_row_stats(all->dev[d], stats, &t, NULL));
                 assert_true(isnan(stats[1].lse) && isnan(stats[1].best));
                 assert_in_range(stats[1].best_id, 0, N - 1);
                 for (int r = 0; r < 3; r += 2)
@@ -136,7 +136,7 @@ static void test_logprob_gather(void **state) {
             const mn_tensor tl = mn_tensor_2d(logits, MN_F32, M, vocab);
             const mn_tensor tr = mn_tensor_1d(row, MN_I32, N), ti = mn_tensor_1d(id, MN_I32, N);
             memset(out, 0xFF, N * sizeof *out);
-            MN_ASSERT_OK(mn_logprob_gather(all->dev[d], &to, &tl, stats, &tr, &ti));
+            MN_ASSERT_OK(mn_logprob_gather(all->dev[d], &to, &tl, stats, &tr, &ti, NULL));
             verdict_on(&v, all->dev[d], out);
         }
         verdict_close(&v);

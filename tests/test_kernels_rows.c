@@ -39,7 +39,7 @@ static void embed_case(const devices *all, mn_dtype dtype, int64_t vocab, int64_
         const mn_tensor tt = mn_tensor_2d(table, dtype, vocab, dim);
         const mn_tensor ti = mn_tensor_1d(ids, MN_I32, tokens);
         memset(x, 0xFF, mn_tensor_bytes(&tx));
-        MN_ASSERT_OK(mn_embed_fwd(all->dev[d], &tx, &tt, &ti));
+        MN_ASSERT_OK(mn_embed_fwd(all->dev[d], &tx, &tt, &ti, NULL));
         verdict_on(&v, all->dev[d], x);
     }
     verdict_close(&v);
@@ -68,7 +68,7 @@ static void every_value_in_rows(mn_device *dev, mn_dtype dtype, int64_t dim) {
     mn_tensor tx = mn_tensor_2d(x, MN_F32, rows, dim);
     const mn_tensor tt = mn_tensor_2d(table, dtype, rows, dim);
     const mn_tensor ti = mn_tensor_1d(ids, MN_I32, rows);
-    MN_ASSERT_OK(mn_embed_fwd(dev, &tx, &tt, &ti));
+    MN_ASSERT_OK(mn_embed_fwd(dev, &tx, &tt, &ti, NULL));
     for (int i = 0; i < N; i++) {
         const float want = float_of(table, dtype, i);
         if (isnan(want)) assert_true(isnan(x[i]));

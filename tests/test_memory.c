@@ -214,7 +214,7 @@ static void test_forward(void **state) {
         mn_tensor tp = mn_tensor_2d(pre, MN_F32, ROWS, HIDDEN);
         mn_tensor ti = mn_tensor_2d(inner, MN_F32, ROWS, HIDDEN);
         mn_tensor td = mn_tensor_2d(down, MN_F32, ROWS, DIM);
-        MN_ASSERT_OK(mn_memory_fwd(b.device, &tx, l, k ? &tp : NULL, &ti, &td));
+        MN_ASSERT_OK(mn_memory_fwd(b.device, NULL, &tx, l, k ? &tp : NULL, &ti, &td));
     }
     assert_memory_equal(x[0], x[1], sizeof x[0]);
     for (int r = 0; r < ROWS; r++) {

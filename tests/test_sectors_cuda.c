@@ -170,7 +170,7 @@ static void rows_move_once(void **state) {
     sectors s = sectors_begin(*state, "embed");
     mn_tensor x = matrix(&s, M, 2 * C, 1), id = ids(&s, M, 3, M), y;
     const mn_tensor table = mn_tensor_2d(numbers(&s, M * C, 1), MN_F16, M, 2 * C);
-    COUNT(&s, mn_embed_fwd(dev, &x, &table, &id));
+    COUNT(&s, mn_embed_fwd(dev, &x, &table, &id, NULL));
     s = sectors_begin(*state, "gather");
     x = matrix(&s, M, C, 1), y = matrix(&s, M, C, 1), id = ids(&s, M, 3, M);
     COUNT(&s, mn_gather_fwd(dev, &y, &x, &id));
@@ -179,7 +179,7 @@ static void rows_move_once(void **state) {
     COUNT(&s, mn_gather_bwd(dev, &x, &y, &id));
     s = sectors_begin(*state, "embed gradient");
     x = matrix(&s, M, 4 * C, 2), y = matrix(&s, M, 4 * C, 1), id = ids(&s, M, 3, M);
-    COUNT(&s, mn_embed_bwd(dev, &x, &y, &id));
+    COUNT(&s, mn_embed_bwd(dev, &x, &y, &id, NULL));
 }
 
 static void logits_move_once(void **state) {
@@ -189,7 +189,7 @@ static void logits_move_once(void **state) {
     COUNT(&s, mn_cross_entropy(dev, &out, &x, &id, 1));
     s = sectors_begin(*state, "row statistics");
     x = matrix(&s, ROWS, V, 1);
-    COUNT(&s, mn_row_stats(dev, remote_bytes(&s.r, ROWS * sizeof(mn_row_stat)), &x));
+    COUNT(&s, mn_row_stats(dev, remote_bytes(&s.r, ROWS * sizeof(mn_row_stat)), &x, NULL));
     s = sectors_begin(*state, "row difference");
     mn_tensor y = matrix(&s, ROWS, V, 1);
     x = matrix(&s, ROWS, V, 1), out = vector(&s, ROWS, 1);

@@ -119,11 +119,11 @@ static mn_status answer(fan *f, int64_t variant, mn_tensor *logits, const mn_ten
                         float *logprob) {
     const int64_t letters = f->claims * MN_BENCH_LETTERS;
     MN_TRY(mn_session_variant_logits(f->session, variant, 0, f->claims, logits));
-    MN_TRY(mn_row_stats(f->b->device, f->stats, logits));
+    MN_TRY(mn_row_stats(f->b->device, f->stats, logits, NULL));
     mn_tensor out = mn_tensor_1d(logprob, MN_F32, letters);
     const mn_tensor row = mn_tensor_1d(f->row, MN_I32, letters);
     const mn_tensor letter = mn_tensor_1d(f->letter, MN_I32, letters);
-    MN_TRY(mn_logprob_gather(f->b->device, &out, logits, f->stats, &row, &letter));
+    MN_TRY(mn_logprob_gather(f->b->device, &out, logits, f->stats, &row, &letter, NULL));
     mn_tensor difference = mn_tensor_1d(f->difference, MN_F32, f->claims);
     return base ? mn_row_difference(f->b->device, &difference, logits, base) : MN_OK;
 }

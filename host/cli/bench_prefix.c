@@ -78,12 +78,12 @@ static mn_status answer(page *p, int64_t first, int64_t count) {
     mn_tensor logits;
     const int64_t values = count * MN_BENCH_LETTERS;
     MN_TRY(mn_session_logits(p->session, 0, count, &logits));
-    MN_TRY(mn_row_stats(p->b->device, p->stats, &logits));
+    MN_TRY(mn_row_stats(p->b->device, p->stats, &logits, NULL));
     for (int64_t i = 0; i < count; i++) p->answers->best[first + i] = p->stats[i].best_id;
     mn_tensor out = mn_tensor_1d(p->answers->logprob + first * MN_BENCH_LETTERS, MN_F32, values);
     const mn_tensor row = mn_tensor_1d(p->row, MN_I32, values);
     const mn_tensor letter = mn_tensor_1d(p->letter, MN_I32, values);
-    return mn_logprob_gather(p->b->device, &out, &logits, p->stats, &row, &letter);
+    return mn_logprob_gather(p->b->device, &out, &logits, p->stats, &row, &letter, NULL);
 }
 
 static void batch_whole(page *p, int64_t first, int64_t count) {

@@ -110,7 +110,7 @@ static mn_status decode_run(void *context) {
         mn_tensor logits;
         mn_row_stat stat;
         MN_TRY(pass(t, i, 1, &logits));
-        MN_TRY(mn_row_stats(t->b->device, &stat, &logits));
+        MN_TRY(mn_row_stats(t->b->device, &stat, &logits, NULL));
         t->ids[i + 1] = stat.best_id;
     }
     return MN_OK;

@@ -1,16 +1,21 @@
 /* ops.c - the forward ops: check shapes and types once, then call the device's kernel. */
 #include "core/ops_check.h"
 
-mn_status mn_embed_fwd(mn_device *dev, mn_tensor *x, const mn_tensor *table, const mn_tensor *ids) {
+mn_status mn_embed_fwd(mn_device *dev, mn_tensor *x, const mn_tensor *table, const mn_tensor *ids,
+                       const mn_id_range *range) {
     const int64_t tokens = ids->shape[0], dim = x->shape[1], vocab = table->shape[0];
+    mn_id_range here;
+    MN_TRY(want_range("embed", &here, range, vocab));
     MN_TRY(want("embed", "ids", ids, MN_I32, 1, ANY, ANY, ANY));
     MN_TRY(want("embed", "x", x, MN_F32, 2, tokens, ANY, ANY));
     MN_TRY(want_table("embed", "table", table, ANY, dim));
     const int32_t *id = ids->data;
     for (int64_t t = 0; dev->host_memory && t < tokens; t++)
-        MN_CHECK(id[t] >= 0 && id[t] < vocab, MN_ERR_DATA,
-                 "token %lld has id %d, the model has %lld", (long long)t, id[t], (long long)vocab);
-    return dev->k->embed_fwd(dev->stream, x->data, table->data, table->dtype, id, tokens, dim);
+        MN_CHECK(id[t] >= 0 && id[t] < here.total, MN_ERR_DATA,
+                 "token %lld has id %d, the model has %lld", (long long)t, id[t],
+                 (long long)here.total);
+    return dev->k->embed_fwd(dev->stream, x->data, table->data, table->dtype, id, here.begin, vocab,
+                             tokens, dim);
 }
 
 mn_status mn_layernorm_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x,
@@ -128,9 +133,20 @@ mn_status mn_gather_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x, const 
     return dev->k->gather_fwd(dev->stream, y->data, x->data, row, m, dim);
 }
 
-mn_status mn_row_stats(mn_device *dev, mn_row_stat *stats, const mn_tensor *logits) {
+mn_status mn_row_stats(mn_device *dev, mn_row_stat *stats, const mn_tensor *logits,
+                       const mn_id_range *range) {
+    mn_id_range here;
     MN_TRY(want("row_stats", "logits", logits, MN_F32, 2, ANY, ANY, ANY));
-    return dev->k->row_stats(dev->stream, stats, logits->data, logits->shape[0], logits->shape[1]);
+    MN_TRY(want_range("row_stats", &here, range, logits->shape[1]));
+    return dev->k->row_stats(dev->stream, stats, logits->data, here.begin, logits->shape[0],
+                             logits->shape[1]);
+}
+
+mn_status mn_row_stats_merge(mn_device *dev, mn_row_stat *stats, const mn_row_stat *parts,
+                             int64_t slices, int64_t rows) {
+    MN_CHECK(slices > 0 && rows >= 0, MN_ERR_USAGE, "row_stats_merge: %lld slices of %lld rows",
+             (long long)slices, (long long)rows);
+    return dev->k->row_stats_merge(dev->stream, stats, parts, slices, rows);
 }
 
 mn_status mn_row_difference(mn_device *dev, mn_tensor *out, const mn_tensor *x,
@@ -143,18 +159,21 @@ mn_status mn_row_difference(mn_device *dev, mn_tensor *out, const mn_tensor *x,
 }
 
 mn_status mn_logprob_gather(mn_device *dev, mn_tensor *out, const mn_tensor *logits,
-                            const mn_row_stat *stats, const mn_tensor *row, const mn_tensor *id) {
+                            const mn_row_stat *stats, const mn_tensor *row, const mn_tensor *id,
+                            const mn_id_range *range) {
     const int64_t n = out->shape[0];
+    mn_id_range here;
     MN_TRY(want("logprob_gather", "out", out, MN_F32, 1, n, ANY, ANY));
     MN_TRY(want("logprob_gather", "logits", logits, MN_F32, 2, ANY, ANY, ANY));
     MN_TRY(want("logprob_gather", "row", row, MN_I32, 1, n, ANY, ANY));
     MN_TRY(want("logprob_gather", "id", id, MN_I32, 1, n, ANY, ANY));
+    MN_TRY(want_range("logprob_gather", &here, range, logits->shape[1]));
     const int32_t *r = row->data, *v = id->data;
     for (int64_t i = 0; dev->host_memory && i < n; i++)
-        MN_CHECK(r[i] >= 0 && r[i] < logits->shape[0] && v[i] >= 0 && v[i] < logits->shape[1],
+        MN_CHECK(r[i] >= 0 && r[i] < logits->shape[0] && v[i] >= 0 && v[i] < here.total,
                  MN_ERR_USAGE, "logprob_gather: row %d, id %d of (%lld, %lld)", r[i], v[i],
-                 (long long)logits->shape[0], (long long)logits->shape[1]);
-    return dev->k->logprob_gather(dev->stream, out->data, logits->data, stats, r, v, n,
+                 (long long)logits->shape[0], (long long)here.total);
+    return dev->k->logprob_gather(dev->stream, out->data, logits->data, stats, r, v, here.begin, n,
                                   logits->shape[1]);
 }
 

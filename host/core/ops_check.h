@@ -75,6 +75,16 @@ static inline mn_status want_weight(const char *op, const char *name, const mn_t
     return want_table(op, name, &w, d0, d1);
 }
 
+/* A slice of a vocabulary: NULL is all of `here` ids. */
+static inline mn_status want_range(const char *op, mn_id_range *out, const mn_id_range *given,
+                                   int64_t here) {
+    *out = given ? *given : (mn_id_range){0, here};
+    MN_CHECK(out->begin >= 0 && out->begin + here <= out->total && out->total <= INT32_MAX,
+             MN_ERR_USAGE, "%s: ids %lld + %lld of %lld", op, (long long)out->begin,
+             (long long)here, (long long)out->total);
+    return MN_OK;
+}
+
 /* Every id of a vector on the host lies in [0, end); `error` is the status for one that does not. */
 static inline mn_status want_ids(const mn_device *dev, const char *op, const char *name,
                                  const mn_tensor *ids, int64_t end, mn_status error) {

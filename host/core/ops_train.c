@@ -216,14 +216,17 @@ mn_status mn_attention_bwd(mn_device *dev, mn_tensor *dq, mn_tensor *dk, mn_tens
 
 /* ---- Rows --------------------------------------------------------------------------------------- */
 
-mn_status mn_embed_bwd(mn_device *dev, mn_tensor *dtable, const mn_tensor *dx,
-                       const mn_tensor *ids) {
+mn_status mn_embed_bwd(mn_device *dev, mn_tensor *dtable, const mn_tensor *dx, const mn_tensor *ids,
+                       const mn_id_range *range) {
     const int64_t tokens = ids->shape[0], dim = dx->shape[1];
+    mn_id_range here;
     MN_TRY(want("embed_bwd", "ids", ids, MN_I32, 1, ANY, ANY, ANY));
     MN_TRY(want("embed_bwd", "dx", dx, MN_F32, 2, tokens, dim, ANY));
     MN_TRY(want("embed_bwd", "dtable", dtable, MN_F32, 2, ANY, dim, ANY));
-    MN_TRY(want_ids(dev, "embed_bwd", "id", ids, dtable->shape[0], MN_ERR_DATA));
-    return dev->k->embed_bwd(dev->stream, dtable->data, dx->data, ids->data, tokens, dim);
+    MN_TRY(want_range("embed_bwd", &here, range, dtable->shape[0]));
+    MN_TRY(want_ids(dev, "embed_bwd", "id", ids, here.total, MN_ERR_DATA));
+    return dev->k->embed_bwd(dev->stream, dtable->data, dx->data, ids->data, here.begin,
+                             dtable->shape[0], tokens, dim);
 }
 
 mn_status mn_gather_bwd(mn_device *dev, mn_tensor *dx, const mn_tensor *dy, const mn_tensor *rows) {
@@ -245,6 +248,21 @@ mn_status mn_cross_entropy(mn_device *dev, mn_tensor *loss, mn_tensor *logits,
     MN_TRY(want_ids(dev, op, "target", targets, vocab, MN_ERR_DATA));
     return dev->k->cross_entropy(dev->stream, loss->data, logits->data, targets->data, scale, rows,
                                  vocab);
+}
+
+mn_status mn_cross_entropy_part(mn_device *dev, mn_tensor *loss, mn_tensor *logits,
+                                const mn_row_stat *stats, const mn_tensor *targets, float scale,
+                                const mn_id_range *range) {
+    const char *op = "cross_entropy_part";
+    const int64_t rows = logits->shape[0], vocab = logits->shape[1];
+    mn_id_range here;
+    MN_TRY(want(op, "logits", logits, MN_F32, 2, ANY, ANY, ANY));
+    MN_TRY(want(op, "loss", loss, MN_F32, 1, rows, ANY, ANY));
+    MN_TRY(want(op, "targets", targets, MN_I32, 1, rows, ANY, ANY));
+    MN_TRY(want_range(op, &here, range, vocab));
+    MN_TRY(want_ids(dev, op, "target", targets, here.total, MN_ERR_DATA));
+    return dev->k->cross_entropy_part(dev->stream, loss->data, logits->data, stats, targets->data,
+                                      scale, here.begin, rows, vocab);
 }
 
 /* ---- Optimizer ---------------------------------------------------------------------------------- */

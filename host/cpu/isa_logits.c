@@ -27,19 +27,46 @@ static mn_row_stat row_stat(const float *x, int64_t n) {
     return stat;
 }
 
-mn_status MN_CPU(row_stats)(mn_stream *s, mn_row_stat *stats, const float *logits, int64_t rows,
-                            int64_t vocab) {
+mn_status MN_CPU(row_stats)(mn_stream *s, mn_row_stat *stats, const float *logits, int64_t begin,
+                            int64_t rows, int64_t vocab) {
 #pragma omp parallel for num_threads(s->threads) schedule(dynamic) if (rows > 1)
-    for (int64_t r = 0; r < rows; r++) stats[r] = row_stat(logits + r * vocab, vocab);
+    for (int64_t r = 0; r < rows; r++) {
+        stats[r] = row_stat(logits + r * vocab, vocab);
+        if (!isnan(stats[r].lse)) stats[r].best_id += (int32_t)begin;
+    }
+    return MN_OK;
+}
+
+/* Slices come by rising ids: of equal values the first one stays. */
+mn_status MN_CPU(row_stats_merge)(mn_stream *s, mn_row_stat *stats, const mn_row_stat *parts,
+                                  int64_t slices, int64_t rows) {
+    (void)s;
+    for (int64_t r = 0; r < rows; r++) {
+        mn_row_stat all = parts[r];
+        bool broken = isnan(all.lse);
+        for (int64_t i = 1; i < slices; i++) {
+            const mn_row_stat *p = &parts[i * rows + r];
+            broken = broken || isnan(p->lse);
+            if (p->best > all.best) all = *p;
+        }
+        double sum = 0;
+        for (int64_t i = 0; i < slices; i++)
+            sum += exp((double)parts[i * rows + r].lse - (double)all.best);
+        all.lse = (float)((double)all.best + log(sum));
+        stats[r] = broken ? (mn_row_stat){.lse = NAN, .best = NAN, .best_id = 0} : all;
+    }
     return MN_OK;
 }
 
 mn_status MN_CPU(logprob_gather)(mn_stream *s, float *out, const float *logits,
                                  const mn_row_stat *stats, const int32_t *row, const int32_t *id,
-                                 int64_t count, int64_t vocab) {
+                                 int64_t begin, int64_t count, int64_t vocab) {
     (void)s;
-    for (int64_t i = 0; i < count; i++)
-        out[i] = logits[(int64_t)row[i] * vocab + id[i]] - stats[row[i]].lse;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t at = id[i] - begin;
+        const bool here = at >= 0 && at < vocab;
+        out[i] = here ? logits[(int64_t)row[i] * vocab + at] - stats[row[i]].lse : 0;
+    }
     return MN_OK;
 }
 

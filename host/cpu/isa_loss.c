@@ -44,3 +44,22 @@ mn_status MN_CPU(cross_entropy)(mn_stream *s, float *loss, float *logits, const 
         loss[r] = row_loss(logits + r * vocab, targets[r], scale, vocab);
     return MN_OK;
 }
+
+static float part_loss(float *x, float lse, int64_t target, float scale, int64_t n) {
+    const bool here = target >= 0 && target < n;
+    const float loss = here ? lse - x[target] : 0;
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) v_store(x + i, v_exp(v_load(x + i) - lse) * scale);
+    if (i < n) v_store_n(x + i, v_exp(v_load_n(x + i, n - i) - lse) * scale, n - i);
+    if (here) x[target] -= scale;
+    return loss;
+}
+
+mn_status MN_CPU(cross_entropy_part)(mn_stream *s, float *loss, float *logits,
+                                     const mn_row_stat *stats, const int32_t *targets, float scale,
+                                     int64_t begin, int64_t rows, int64_t vocab) {
+#pragma omp parallel for num_threads(s->threads) schedule(dynamic) if (rows > 1)
+    for (int64_t r = 0; r < rows; r++)
+        loss[r] = part_loss(logits + r * vocab, stats[r].lse, targets[r] - begin, scale, vocab);
+    return MN_OK;
+}

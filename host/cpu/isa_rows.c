@@ -3,11 +3,16 @@
 #include "cpu/vec.h"
 
 mn_status MN_CPU(embed_fwd)(mn_stream *s, float *x, const void *table, mn_dtype dtype,
-                            const int32_t *ids, int64_t tokens, int64_t dim) {
+                            const int32_t *ids, int64_t begin, int64_t vocab, int64_t tokens,
+                            int64_t dim) {
     const size_t row_bytes = (size_t)dim * mn_dtype_size(dtype);
 #pragma omp parallel for num_threads(s->threads) schedule(static) if (tokens > 1)
-    for (int64_t t = 0; t < tokens; t++) MN_CPU(to_f32)
-    (x + t * dim, (const char *)table + (size_t)ids[t] * row_bytes, dtype, dim);
+    for (int64_t t = 0; t < tokens; t++) {
+        const int64_t row = ids[t] - begin;
+        float *to = x + t * dim;
+        if (row < 0 || row >= vocab) memset(to, 0, (size_t)dim * sizeof *to);
+        else MN_CPU(to_f32)(to, (const char *)table + (size_t)row * row_bytes, dtype, dim);
+    }
     return MN_OK;
 }
 
@@ -27,13 +32,16 @@ V_INLINE void add_row(float *y, const float *x, int64_t n) {
 
 /* A thread owns columns and walks over the tokens in order. */
 mn_status MN_CPU(embed_bwd)(mn_stream *s, float *dtable, const float *dx, const int32_t *ids,
-                            int64_t tokens, int64_t dim) {
+                            int64_t begin, int64_t vocab, int64_t tokens, int64_t dim) {
     enum { COLUMNS = 64 };
 #pragma omp parallel for num_threads(s->threads) schedule(static) if (dim > COLUMNS)
     for (int64_t c = 0; c < dim; c += COLUMNS)
-        for (int64_t t = 0; t < tokens; t++)
-            add_row(dtable + (int64_t)ids[t] * dim + c, dx + t * dim + c,
+        for (int64_t t = 0; t < tokens; t++) {
+            const int64_t row = ids[t] - begin;
+            if (row < 0 || row >= vocab) continue;
+            add_row(dtable + row * dim + c, dx + t * dim + c,
                     dim - c < COLUMNS ? dim - c : COLUMNS);
+        }
     return MN_OK;
 }
 

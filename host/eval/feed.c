@@ -43,7 +43,7 @@ static mn_status lay_out_results(feed *f, size_t rows) {
                   {&f->device.stats, rows * sizeof *f->device.stats}};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         MN_TRY(mn_arena_alloc(&f->results, arrays[i].place, arrays[i].bytes));
-    return MN_OK;
+    return mn_vocab_lay_out(&f->vocab, &f->results);
 }
 
 mn_status mn_feed_open(feed *f, mn_session *session, int64_t stride, float temperature,
@@ -78,6 +78,8 @@ mn_status mn_feed_open(feed *f, mn_session *session, int64_t stride, float tempe
                  f->target_row && f->target_id && f->target_value && f->target_candidate &&
                  f->target_answers && f->sampled && f->uniform && f->difference && f->stats,
              MN_ERR_MEMORY, "no memory to feed batches of %zu tokens", tokens);
+    MN_TRY(mn_vocab_open(&f->vocab, mn_session_model(session), limits->max_logits,
+                         temperature > 0));
     mn_arena_init(&f->results, "results", mn_session_model(session)->device);
     MN_TRY(lay_out_results(f, rows));
     MN_TRY(mn_arena_commit(&f->results));
@@ -106,6 +108,7 @@ void mn_feed_close(feed *f) {
     free(f->uniform);
     free(f->difference);
     free(f->stats);
+    mn_vocab_close(&f->vocab);
     mn_arena_free(&f->results);
     *f = (feed){0};
 }
@@ -179,7 +182,7 @@ static mn_status read_best(feed *f, const chunk *c) {
         mn_tensor ids = mn_tensor_1d(f->device.sampled, MN_I32, c->rows);
         const mn_tensor u = mn_tensor_1d(f->device.uniform, MN_F32, c->rows);
         MN_TRY(dev->upload(dev, u.data, f->uniform, mn_tensor_bytes(&u)));
-        MN_TRY(mn_sample(dev, &ids, &c->logits, &u, f->temperature));
+        MN_TRY(mn_vocab_sample(&f->vocab, &ids, &c->logits, &u, f->temperature));
         MN_TRY(dev->download(dev, f->sampled, ids.data, mn_tensor_bytes(&ids)));
     }
     for (int64_t r = 0; r < c->rows; r++)
@@ -198,7 +201,7 @@ static mn_status flush_targets(feed *f, const chunk *c, int64_t count) {
     const mn_tensor id = mn_tensor_1d(f->device.target_id, MN_I32, count);
     MN_TRY(dev->upload(dev, row.data, f->target_row, mn_tensor_bytes(&row)));
     MN_TRY(dev->upload(dev, id.data, f->target_id, mn_tensor_bytes(&id)));
-    MN_TRY(mn_logprob_gather(dev, &value, &c->logits, f->device.stats, &row, &id));
+    MN_TRY(mn_vocab_logprobs(&f->vocab, &value, &c->logits, f->device.stats, &row, &id));
     MN_TRY(dev->download(dev, f->target_value, value.data, mn_tensor_bytes(&value)));
     for (int64_t i = 0; i < count; i++) {
         mn_completion *a = f->target_answers[i] + c->variant * f->stride;
@@ -241,7 +244,7 @@ static void pass_targets(const feed_output *wanted, int64_t rows) {
 static mn_status compare_logits(feed *f, const chunk *c, const mn_tensor *base) {
     mn_device *dev = mn_session_model(f->session)->device;
     mn_tensor difference = mn_tensor_1d(f->device.difference, MN_F32, c->rows);
-    MN_TRY(mn_row_difference(dev, &difference, &c->logits, base));
+    MN_TRY(mn_vocab_difference(&f->vocab, &difference, &c->logits, base));
     MN_TRY(dev->download(dev, f->difference, difference.data, mn_tensor_bytes(&difference)));
     for (int64_t r = 0; r < c->rows; r++) {
         mn_completion *a = c->wanted[r].of->answers + c->variant * f->stride;
@@ -254,7 +257,7 @@ static mn_status compare_logits(feed *f, const chunk *c, const mn_tensor *base) 
 static mn_status read_variant(feed *f, chunk *c, int64_t first, const mn_tensor *base) {
     mn_device *dev = mn_session_model(f->session)->device;
     MN_TRY(mn_session_variant_logits(f->session, c->variant, first, c->rows, &c->logits));
-    MN_TRY(mn_row_stats(dev, f->device.stats, &c->logits));
+    MN_TRY(mn_vocab_stats(&f->vocab, f->device.stats, &c->logits));
     MN_TRY(dev->download(dev, f->stats, f->device.stats, (size_t)c->rows * sizeof *f->stats));
     MN_TRY(read_best(f, c));
     MN_TRY(read_targets(f, c));

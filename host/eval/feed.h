@@ -6,6 +6,7 @@
 #define MNEME_EVAL_FEED_H
 
 #include "mneme/complete.h"
+#include "mneme/vocab.h"
 
 /* Behind own token `at` the model should say `id`: its log-probability is added to the candidate's,
  * whose `greedy` is cleared when it is not the likeliest token. */
@@ -48,6 +49,7 @@ typedef struct feed {
     mn_completion **target_answers;
     float *target_value, *uniform, *difference; /* [target_cap], [max_logits], ... */
     mn_row_stat *stats;                         /* [max_logits] */
+    mn_vocab vocab;                             /* reads logits */
     mn_arena results;                           /* on the device: the same arrays */
     struct feed_device {
         int32_t *target_row, *target_id, *sampled;

@@ -44,7 +44,6 @@ static mn_status count_bytes(int64_t *bytes, const char *path, const mn_stored *
                  elements <= max_bytes / (int64_t)mn_dtype_size(v->dtype),
              MN_ERR_USAGE, "%s: tensor %s: expected at most 2^53 bytes, found %s %s", path,
              name.text, mn_dtype_name(v->dtype), mn_show_shape(v->shape, v->ndim).text);
-    MN_CHECK(v->data || elements == 0, MN_ERR_USAGE, "%s: tensor %s has no data", path, name.text);
     *bytes = elements * (int64_t)mn_dtype_size(v->dtype);
     return MN_OK;
 }
@@ -111,23 +110,36 @@ static mn_status make_header(mn_buf *header, const char *path, const mn_stored *
     return MN_OK;
 }
 
-mn_status mn_safetensors_write(const char *path, const mn_stored *tensors, int64_t count,
-                               const char *metadata) {
+mn_status mn_safetensors_begin(mn_writer **out, const char *path, const mn_stored *tensors,
+                               int64_t count, const char *metadata) {
     mn_status st = MN_OK;
     mn_buf header = {0};
-    mn_writer *writer = NULL;
+    *out = NULL;
     MN_CHECK(count >= 0, MN_ERR_USAGE, "%s: %" PRId64 " tensors to write", path, count);
     MN_GOTO(check_names(path, tensors, count));
     MN_GOTO(make_header(&header, path, tensors, count, metadata));
-    MN_GOTO(mn_writer_open(&writer, path));
-    MN_GOTO(mn_writer_write(writer, header.data, header.len));
+    MN_GOTO(mn_writer_open(out, path));
+    st = mn_writer_write(*out, header.data, header.len);
+done:
+    if (st != MN_OK) mn_writer_close(out);
+    mn_buf_free(&header);
+    return st;
+}
+
+mn_status mn_safetensors_write(const char *path, const mn_stored *tensors, int64_t count,
+                               const char *metadata) {
+    mn_status st = MN_OK;
+    mn_writer *writer = NULL;
+    MN_TRY(mn_safetensors_begin(&writer, path, tensors, count, metadata));
     for (int64_t i = 0; i < count; i++) {
-        const size_t bytes = mn_tensor_bytes(&tensors[i].view);
-        if (bytes > 0) MN_GOTO(mn_writer_write(writer, tensors[i].view.data, bytes));
+        const mn_tensor *t = &tensors[i].view;
+        const size_t bytes = mn_tensor_bytes(t);
+        MN_CHECK_GOTO(t->data || bytes == 0, MN_ERR_USAGE, "%s: tensor %s has no data", path,
+                      mn_show(tensors[i].name, strlen(tensors[i].name)).text);
+        if (bytes > 0) MN_GOTO(mn_writer_write(writer, t->data, bytes));
     }
     st = mn_writer_commit(writer);
 done:
     mn_writer_close(&writer);
-    mn_buf_free(&header);
     return st;
 }

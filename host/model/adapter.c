@@ -20,35 +20,38 @@ enum { FORMS = sizeof forms / sizeof *forms };
 
 /* ---- writing ---- */
 
-/* Views of all parameters in host memory, for the file. `copies` is NULL when the device's memory is
- * the host's. */
+/* All parameters, whole, for the file; on rank 0 with their numbers, from `copies` on. */
 static mn_status collect(mn_stored *stored, mn_memory_param *rows, unsigned char *copies,
                          const mn_memory *memory) {
     mn_memory whole =
         *memory; /* the list of parameters gives writable tensors; here they are read */
     for (int64_t i = 0; i < memory->count * MN_MEMORY_PARAMS; i++) {
         mn_memory_param_at(&rows[i], &whole, i);
-        stored[i] = (mn_stored){.name = rows[i].name, .view = *rows[i].tensor};
-        if (!copies) continue;
-        const size_t bytes = mn_tensor_bytes(&stored[i].view);
-        MN_TRY(memory->device->download(memory->device, copies, stored[i].view.data, bytes));
+        const mn_slice *slice = &rows[i].slice;
+        stored[i] = (mn_stored){.name = rows[i].name,
+                                .view = mn_slice_whole(slice, rows[i].tensor)};
         stored[i].view.data = copies;
-        copies += bytes;
+        MN_TRY(mn_comm_agree(memory->tp, mn_slice_gather(copies, memory->tp, memory->device,
+                                                         rows[i].tensor, slice)));
+        if (copies) copies += mn_tensor_bytes(&stored[i].view);
     }
     return MN_OK;
 }
 
 static mn_status write_weights(const mn_memory *memory, const char *path) {
+    const bool writes = mn_comm_rank(memory->tp) == 0;
     const int64_t count = memory->count * MN_MEMORY_PARAMS;
     const size_t bytes = (size_t)mn_memory_parameters(memory) * sizeof(float);
     mn_status st = MN_OK;
     mn_stored *stored = calloc((size_t)count, sizeof *stored);
     mn_memory_param *rows = calloc((size_t)count, sizeof *rows);
-    unsigned char *copies = memory->device->host_memory ? NULL : malloc(bytes);
-    MN_CHECK_GOTO(stored && rows && (copies || memory->device->host_memory), MN_ERR_MEMORY,
-                  "%s: no memory to write it", path);
+    unsigned char *copies = writes ? malloc(bytes) : NULL;
+    if (!stored || !rows || (writes && !copies))
+        st = mn_fail(MN_ERR_MEMORY, "%s: no memory to write it", path);
+    MN_GOTO(mn_comm_agree(memory->tp, st));
     MN_GOTO(collect(stored, rows, copies, memory));
-    st = mn_safetensors_write(path, stored, count, "{\"format\":\"pt\"}");
+    if (writes) st = mn_safetensors_write(path, stored, count, "{\"format\":\"pt\"}");
+    st = mn_comm_agree(memory->tp, st);
 done:
     free(copies);
     free(rows);
@@ -72,17 +75,27 @@ static mn_status config_text(mn_buf *out, const mn_memory *memory, const char *b
     return mn_buf_puts(out, ",\n  \"inference_mode\": true\n}\n");
 }
 
-mn_status mn_memory_save(const mn_memory *memory, const char *dir, const char *base_model) {
-    mn_buf path = {0}, text = {0};
-    mn_status st = MN_OK;
-    MN_GOTO(mn_make_dirs(dir));
-    MN_GOTO(mn_path_join(&path, dir, WEIGHTS));
-    MN_GOTO(write_weights(memory, path.data));
-    MN_GOTO(mn_path_join(&path, dir, CONFIG));
-    MN_GOTO(config_text(&text, memory, base_model));
-    st = mn_write_file(path.data, text.data, text.len);
-done:
+static mn_status write_config(const mn_memory *memory, const char *path, const char *base_model) {
+    mn_buf text = {0};
+    mn_status st = config_text(&text, memory, base_model);
+    if (st == MN_OK) st = mn_write_file(path, text.data, text.len);
     mn_buf_free(&text);
+    return st;
+}
+
+/* Whatever may fail on one rank alone is agreed upon: all go the same way. */
+mn_status mn_memory_save(const mn_memory *memory, const char *dir, const char *base_model) {
+    const bool writes = mn_comm_rank(memory->tp) == 0;
+    mn_buf path = {0};
+    mn_status st = MN_OK;
+    if (writes) st = mn_make_dirs(dir);
+    if (st == MN_OK) st = mn_path_join(&path, dir, WEIGHTS);
+    MN_GOTO(mn_comm_agree(memory->tp, st));
+    MN_GOTO(write_weights(memory, path.data));
+    if (writes) st = mn_path_join(&path, dir, CONFIG);
+    if (st == MN_OK && writes) st = write_config(memory, path.data, base_model);
+    st = mn_comm_agree(memory->tp, st);
+done:
     mn_buf_free(&path);
     return st;
 }
@@ -208,26 +221,29 @@ mn_status mn_memory_fill(mn_memory *memory, const mn_checkpoint *weights) {
     return read_weights(memory, weights);
 }
 
-mn_status mn_memory_load(mn_memory **out, const mn_model *model, const char *dir) {
+static mn_status load(mn_memory **out, const mn_model *model, const char *dir) {
     mn_buf path = {0};
     mn_json *doc = NULL;
     mn_checkpoint *file = NULL;
-    mn_memory *m = NULL;
     mn_status st = MN_OK;
-    *out = NULL;
     MN_CHECK(mn_dir_exists(dir), MN_ERR_IO, "%s: no such adapter folder", dir);
     MN_GOTO(mn_path_join(&path, dir, CONFIG));
     MN_GOTO(mn_json_load(&doc, path.data));
-    MN_GOTO(mn_memory_configure(&m, model, doc));
+    MN_GOTO(mn_memory_configure(out, model, doc));
     MN_GOTO(mn_path_join(&path, dir, WEIGHTS));
     MN_GOTO(mn_checkpoint_open_file(&file, path.data));
-    MN_GOTO(mn_memory_fill(m, file));
-    *out = m;
-    m = NULL;
+    st = mn_memory_fill(*out, file);
 done:
-    mn_memory_close(&m);
     mn_checkpoint_close(&file);
     mn_json_close(&doc);
     mn_buf_free(&path);
+    return st;
+}
+
+mn_status mn_memory_load(mn_memory **out, const mn_model *model, const char *dir) {
+    *out = NULL;
+    /* A number that is none is found by the rank that has it. */
+    const mn_status st = mn_comm_agree(model->tp, load(out, model, dir));
+    if (st != MN_OK) mn_memory_close(out);
     return st;
 }

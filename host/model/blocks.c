@@ -2,7 +2,11 @@
  *
  * GPT-NeoX (Black et al. 2022; transformers modeling_gpt_neox.py): LayerNorms with bias, fused
  * per-head q k v, GELU; residuals parallel (both branches read the block's input) or sequential.
- * Llama-2 (Touvron et al. 2023; transformers modeling_llama.py): RMSNorms, no biases, SwiGLU. */
+ * Llama-2 (Touvron et al. 2023; transformers modeling_llama.py): RMSNorms, no biases, SwiGLU.
+ *
+ * Ranks that share the model have heads and inner units of their own. What their branches add to the residual
+ * stream is summed behind a parallel block once, in a sequential one behind each branch (parallel.h). */
+#include "model/parallel.h"
 #include "model/session.h"
 
 #include <math.h>
@@ -51,6 +55,7 @@ static mn_status keep_outputs(mn_session *s, mn_tensor *attended) {
 
 mn_status mn_neox_block(mn_session *s, int64_t layer, const mn_batch *batch) {
     mn_device *dev = s->model->device;
+    mn_comm *tp = s->model->tp;
     const mn_model_config *c = &s->model->config;
     const mn_layer *l = &s->model->layers[layer];
     MN_TRY(mn_layernorm_fwd(dev, &s->h, &s->x, &l->norm1_w, &l->norm1_b, c->norm_eps));
@@ -65,18 +70,27 @@ mn_status mn_neox_block(mn_session *s, int64_t layer, const mn_batch *batch) {
     /* The MLP of a parallel block reads the block's input: normalise it before the residual moves. */
     if (c->parallel_residual)
         MN_TRY(mn_layernorm_fwd(dev, &s->h, &s->x, &l->norm2_w, &l->norm2_b, c->norm_eps));
-    MN_TRY(mn_session_linear(s, &s->x, c->dim, &attended, &l->out_w, &l->out_b, MN_EPILOGUE_ADD));
-    if (!c->parallel_residual)
+    MN_TRY(mn_begin_parts(dev, tp, &s->x));
+    MN_TRY(mn_session_linear(s, &s->x, c->dim, &attended, &l->out_w, mn_part_bias(tp, &l->out_b),
+                             MN_EPILOGUE_ADD));
+    if (!c->parallel_residual) {
+        MN_TRY(mn_sum_ranks(dev, tp, &s->x));
         MN_TRY(mn_layernorm_fwd(dev, &s->h, &s->x, &l->norm2_w, &l->norm2_b, c->norm_eps));
-    MN_TRY(mn_session_linear(s, &s->ffn, c->ffn_dim, &s->h, &l->up_w, &l->up_b, MN_EPILOGUE_GELU));
-    return mn_session_linear(s, &s->x, c->dim, &s->ffn, &l->down_w, &l->down_b, MN_EPILOGUE_ADD);
+        MN_TRY(mn_begin_parts(dev, tp, &s->x));
+    }
+    MN_TRY(mn_session_linear(s, &s->ffn, s->ffn.shape[1], &s->h, &l->up_w, &l->up_b,
+                             MN_EPILOGUE_GELU));
+    MN_TRY(mn_session_linear(s, &s->x, c->dim, &s->ffn, &l->down_w, mn_part_bias(tp, &l->down_b),
+                             MN_EPILOGUE_ADD));
+    return mn_sum_ranks(dev, tp, &s->x);
 }
 
 mn_status mn_llama_block(mn_session *s, int64_t layer, const mn_batch *batch) {
     mn_device *dev = s->model->device;
+    mn_comm *tp = s->model->tp;
     const mn_model_config *c = &s->model->config;
     const mn_layer *l = &s->model->layers[layer];
-    const int64_t tokens = s->x.shape[0];
+    const int64_t tokens = s->x.shape[0], inner = s->ffn.shape[1];
     const struct {
         int64_t begin;
         const mn_tensor *w;
@@ -94,10 +108,14 @@ mn_status mn_llama_block(mn_session *s, int64_t layer, const mn_batch *batch) {
         if (batch->output_count == 0) return MN_OK;
         MN_TRY(keep_outputs(s, &attended));
     }
+    MN_TRY(mn_begin_parts(dev, tp, &s->x));
     MN_TRY(mn_session_linear(s, &s->x, c->dim, &attended, &l->out_w, NULL, MN_EPILOGUE_ADD));
+    MN_TRY(mn_sum_ranks(dev, tp, &s->x));
     MN_TRY(mn_rmsnorm_fwd(dev, &s->h, &s->x, &l->norm2_w, c->norm_eps));
-    MN_TRY(mn_session_linear(s, &s->ffn, c->ffn_dim, &s->h, &l->gate_w, NULL, MN_EPILOGUE_STORE));
-    MN_TRY(mn_session_linear(s, &s->up, c->ffn_dim, &s->h, &l->up_w, NULL, MN_EPILOGUE_STORE));
+    MN_TRY(mn_session_linear(s, &s->ffn, inner, &s->h, &l->gate_w, NULL, MN_EPILOGUE_STORE));
+    MN_TRY(mn_session_linear(s, &s->up, inner, &s->h, &l->up_w, NULL, MN_EPILOGUE_STORE));
     MN_TRY(mn_swiglu_fwd(dev, &s->ffn, &s->ffn, &s->up));
-    return mn_session_linear(s, &s->x, c->dim, &s->ffn, &l->down_w, NULL, MN_EPILOGUE_ADD);
+    MN_TRY(mn_begin_parts(dev, tp, &s->x));
+    MN_TRY(mn_session_linear(s, &s->x, c->dim, &s->ffn, &l->down_w, NULL, MN_EPILOGUE_ADD));
+    return mn_sum_ranks(dev, tp, &s->x);
 }

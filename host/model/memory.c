@@ -1,5 +1,6 @@
 /* memory.c - the memories of one variant: where they stand, their parameters, forward. */
 #include "model/memory_impl.h"
+#include "model/parallel.h"
 
 #include "mneme/ops.h"
 
@@ -246,15 +247,16 @@ const mn_memory_layer *mn_memory_at(const mn_memory *memory, int64_t block) {
 
 /* ---- forward ---- */
 
-mn_status mn_memory_fwd(mn_device *dev, mn_tensor *x, const mn_memory_layer *l, mn_tensor *pre,
-                        mn_tensor *inner, mn_tensor *down) {
+mn_status mn_memory_fwd(mn_device *dev, mn_comm *tp, mn_tensor *x, const mn_memory_layer *l,
+                        mn_tensor *pre, mn_tensor *inner, mn_tensor *down) {
     const int64_t hidden = l->up_w.shape[0], dim = l->down_w.shape[0];
     /* Without `pre` the activation is taken in place: same bits. */
     mn_tensor *up = pre ? pre : inner;
     MN_TRY(
         mn_linear_fwd(dev, up, hidden, x, &l->up_w, &l->up_b, MN_EPILOGUE_STORE, MN_COMPUTE_F32));
     MN_TRY(mn_gelu_fwd(dev, inner, up));
-    MN_TRY(mn_linear_fwd(dev, down, dim, inner, &l->down_w, &l->down_b, MN_EPILOGUE_STORE,
-                         MN_COMPUTE_F32));
+    MN_TRY(mn_linear_fwd(dev, down, dim, inner, &l->down_w, mn_part_bias(tp, &l->down_b),
+                         MN_EPILOGUE_STORE, MN_COMPUTE_F32));
+    MN_TRY(mn_sum_ranks(dev, tp, down));
     return mn_gated_norm_fwd(dev, x, down, &l->norm_w, &l->norm_b, &l->gate, MN_MEMORY_NORM_EPS);
 }

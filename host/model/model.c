@@ -156,25 +156,26 @@ mn_status mn_model_new(mn_model **out, const mn_model_config *config, const char
     return MN_OK;
 }
 
-mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device, mn_comm *tp) {
+static mn_status open_folder(mn_model **out, const char *dir, mn_device *device, mn_comm *tp) {
     mn_model_config config;
-    mn_model *m = NULL;
-    mn_status st = MN_OK;
-    *out = NULL;
     MN_TRY(mn_model_config_load(&config, dir));
-    MN_GOTO(mn_model_new(&m, &config, dir, device, tp));
-    MN_GOTO(mn_checkpoint_open(&m->checkpoint, dir));
+    MN_TRY(mn_model_new(out, &config, dir, device, tp));
+    mn_model *m = *out;
+    MN_TRY(mn_checkpoint_open(&m->checkpoint, dir));
     for (int pass = 0; pass < 2; pass++) {
-        if (pass) MN_GOTO(mn_arena_commit(&m->weights));
-        MN_GOTO(place_weights(m, pass));
-        MN_GOTO(mn_model_place_rotary(m, pass));
+        if (pass) MN_TRY(mn_arena_commit(&m->weights));
+        MN_TRY(place_weights(m, pass));
+        MN_TRY(mn_model_place_rotary(m, pass));
     }
     if (config.tied) m->head_w = m->embed_w;
     name_unused(m);
-    *out = m;
-    m = NULL;
-done:
-    mn_model_close(&m);
+    return MN_OK;
+}
+
+mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device, mn_comm *tp) {
+    *out = NULL;
+    const mn_status st = mn_comm_agree(tp, open_folder(out, dir, device, tp));
+    if (st != MN_OK) mn_model_close(out);
     return st;
 }
 
@@ -313,39 +314,47 @@ void mn_model_close(mn_model **model) {
     *model = NULL;
 }
 
-/* Names the first element that is no number. */
-static mn_status check_tensor(const mn_tensor *t, const char *name, const char *file) {
-    const int64_t n = mn_tensor_count(t);
-    for (int64_t e = 0; e < n; e++) {
-        const float f = mn_element(t, e);
-        MN_CHECK(isfinite(f), MN_ERR_NUMERIC, "%s: tensor %s: element %lld is %g", file, name,
-                 (long long)e, (double)f);
-    }
+/* Names the first element of a part that is no number, by its place in the whole; `t` is one or the other. */
+static mn_status check_elements(const mn_tensor *t, const mn_runs *runs, bool whole,
+                                const char *name, const char *file) {
+    for (int64_t r = 0; r < runs->count; r++)
+        for (int64_t i = 0; i < runs->length; i++) {
+            const int64_t at = runs->first + r * runs->stride + i;
+            const float f = mn_element(t, whole ? at : r * runs->length + i);
+            MN_CHECK(isfinite(f), MN_ERR_NUMERIC, "%s: tensor %s: element %lld is %g", file, name,
+                     (long long)at, (double)f);
+        }
     return MN_OK;
 }
 
-/* A weight that is no file's and lies on a device is fetched. */
+/* Weights are looked at in the file, which panels do not change; those that are no file's and lie on a device are
+ * fetched, packed ones are left out. */
 static mn_status check_weight(const mn_model *m, const mn_binding_row *row) {
+    const mn_runs runs = mn_slice_runs(&row->slice, row->weight);
     mn_tensor host = *row->weight;
+    const mn_stored *s = NULL;
+    if (m->checkpoint) {
+        MN_TRY(find(&s, m->checkpoint, m->path, row));
+        return check_elements(&s->view, &runs, true, row->name, s->file);
+    }
+    if (host.layout != MN_LAYOUT_ROWS) return MN_OK;
+    if (m->device->host_memory) return check_elements(&host, &runs, false, row->name, m->path);
     const size_t bytes = mn_tensor_bytes(&host);
-    if (m->device->host_memory) return check_tensor(&host, row->name, m->path);
     host.data = malloc(bytes);
     MN_CHECK(host.data, MN_ERR_MEMORY, "no memory for tensor %s", row->name);
     mn_status st = m->device->download(m->device, host.data, row->weight->data, bytes);
-    if (st == MN_OK) st = check_tensor(&host, row->name, m->path);
+    if (st == MN_OK) st = check_elements(&host, &runs, false, row->name, m->path);
     free(host.data);
     return st;
 }
 
-mn_status mn_model_check_finite(mn_model *m) {
-    const bool stored = m->checkpoint != NULL;
+static mn_status check_weights(mn_model *m) {
     for (int64_t i = 0; i < mn_binding_count(&m->config); i++) {
         mn_binding_row row;
-        const mn_stored *s = NULL;
         mn_binding_at(&row, &m->config, m, i);
-        if (stored) MN_TRY(find(&s, m->checkpoint, m->path, &row));
-        else if (row.weight->layout != MN_LAYOUT_ROWS) continue; /* packed random weights */
-        MN_TRY(stored ? check_tensor(&s->view, row.name, s->file) : check_weight(m, &row));
+        MN_TRY(check_weight(m, &row));
     }
     return MN_OK;
 }
+
+mn_status mn_model_check_finite(mn_model *m) { return mn_comm_agree(m->tp, check_weights(m)); }

@@ -90,69 +90,110 @@ static mn_status convert(mn_tensor *to, const mn_tensor *from, const char *path,
     return MN_OK;
 }
 
-/* One tensor in host memory and in the wanted type, itself or a copy at *at, which moves on. */
-static mn_status bring(mn_stored *out, const mn_model *m, const mn_binding_row *row, mn_dtype dtype,
-                       unsigned char **at, const char *path) {
+/* One file on its way; rank 0 writes it, tensor by tensor, so that there is never more than one in memory. */
+typedef struct saving {
+    const mn_model *model;
+    const char *path;
+    mn_dtype dtype;
+    mn_binding_row *rows;
+    mn_writer *writer;
+    void *found, *wanted; /* the largest tensor in the model's type and in the file's */
+} saving;
+
+/* What all ranks need; the model's places are only read. */
+static mn_status list_rows(saving *s, mn_model *model, int64_t count) {
+    s->rows = calloc((size_t)count, sizeof *s->rows);
+    MN_CHECK(s->rows, MN_ERR_MEMORY, "%s: no memory for %lld tensors", s->path, (long long)count);
+    for (int64_t i = 0; i < count; i++) {
+        mn_binding_at(&s->rows[i], &model->config, model, i);
+        MN_CHECK(s->rows[i].weight->layout == MN_LAYOUT_ROWS, MN_ERR_USAGE,
+                 "%s: tensor %s lies in panels", s->path, s->rows[i].name);
+    }
+    return MN_OK;
+}
+
+/* The file's head, and room for the largest tensor. */
+static mn_status begin(saving *s, int64_t count) {
     mn_status st = MN_OK;
-    mn_tensor host = *row->weight;
-    void *fetched = NULL;
-    MN_CHECK(host.layout == MN_LAYOUT_ROWS, MN_ERR_USAGE, "%s: tensor %s lies in panels", path,
-             row->name);
-    *out = (mn_stored){.name = row->name, .view = host};
-    out->view.dtype = dtype;
-    if (!m->device->host_memory) {
-        const size_t bytes = mn_tensor_bytes(&host);
-        fetched = malloc(bytes);
-        MN_CHECK_GOTO(fetched, MN_ERR_MEMORY, "%s: no memory for tensor %s", path, row->name);
-        MN_GOTO(m->device->download(m->device, fetched, host.data, bytes));
-        host.data = fetched;
+    size_t found = 0, wanted = 0;
+    mn_stored *heads = calloc((size_t)count, sizeof *heads);
+    MN_CHECK(heads, MN_ERR_MEMORY, "%s: no memory for %lld tensors", s->path, (long long)count);
+    for (int64_t i = 0; i < count; i++) {
+        mn_tensor whole = mn_slice_whole(&s->rows[i].slice, s->rows[i].weight);
+        if (mn_tensor_bytes(&whole) > found) found = mn_tensor_bytes(&whole);
+        whole.dtype = s->dtype;
+        if (mn_tensor_bytes(&whole) > wanted) wanted = mn_tensor_bytes(&whole);
+        heads[i] = (mn_stored){.name = s->rows[i].name, .view = whole};
     }
-    if (fetched || host.dtype != dtype) {
-        out->view.data = *at;
-        *at += (mn_tensor_bytes(&out->view) + 63) / 64 * 64;
-    }
-    st = convert(&out->view, &host, path, row->name);
+    s->found = malloc(found);
+    s->wanted = malloc(wanted);
+    MN_CHECK_GOTO(s->found && s->wanted, MN_ERR_MEMORY, "%s: no memory for %zu bytes", s->path,
+                  found + wanted);
+    st = mn_safetensors_begin(&s->writer, s->path, heads, count, "{\"format\":\"pt\"}");
 done:
-    free(fetched);
+    free(heads);
     return st;
 }
 
-static mn_status write_weights(const mn_model *model, const char *path, mn_dtype dtype) {
-    const int64_t count = mn_binding_count(&model->config);
-    mn_model whole = *model; /* the binding table gives writable places; these are only read */
-    mn_status st = MN_OK;
-    mn_stored *stored = calloc((size_t)count, sizeof *stored);
-    mn_binding_row *rows = calloc((size_t)count, sizeof *rows);
-    const size_t bytes = (size_t)mn_model_parameters(&model->config) * mn_dtype_size(dtype) +
-                         (size_t)count * 64;
-    unsigned char *copies = aligned_alloc(64, (bytes + 63) / 64 * 64), *at = copies;
-    MN_CHECK_GOTO(stored && rows && copies, MN_ERR_MEMORY, "%s: no memory for %zu bytes", path,
-                  bytes);
-    for (int64_t i = 0; i < count; i++) {
-        mn_binding_at(&rows[i], &model->config, &whole, i);
-        MN_GOTO(bring(&stored[i], model, &rows[i], dtype, &at, path));
+/* The row whose numbers lie in s->found. */
+static mn_status write_row(saving *s, const mn_binding_row *row) {
+    mn_tensor from = mn_slice_whole(&row->slice, row->weight), to = from;
+    from.data = to.data = s->found;
+    if (from.dtype != s->dtype) {
+        to.dtype = s->dtype;
+        to.data = s->wanted;
     }
-    st = mn_safetensors_write(path, stored, count, "{\"format\":\"pt\"}");
+    MN_TRY(convert(&to, &from, s->path, row->name));
+    return mn_writer_write(s->writer, to.data, mn_tensor_bytes(&to));
+}
+
+/* All ranks go the same way: whatever may fail on one of them alone is agreed upon. */
+static mn_status write_weights(mn_model *model, const char *path, mn_dtype dtype) {
+    const int64_t count = mn_binding_count(&model->config);
+    const bool writes = mn_comm_rank(model->tp) == 0;
+    saving s = {.model = model, .path = path, .dtype = dtype};
+    mn_status st = list_rows(&s, model, count);
+    if (st == MN_OK && writes) st = begin(&s, count);
+    MN_GOTO(mn_comm_agree(model->tp, st));
+    for (int64_t i = 0; i < count; i++) {
+        const mn_binding_row *row = &s.rows[i];
+        st = mn_slice_gather(s.found, model->tp, model->device, row->weight, &row->slice);
+        if (st == MN_OK && writes) st = write_row(&s, row);
+        MN_GOTO(mn_comm_agree(model->tp, st));
+    }
+    if (writes) st = mn_writer_commit(s.writer);
+    st = mn_comm_agree(model->tp, st);
 done:
-    free(copies);
-    free(rows);
-    free(stored);
+    mn_writer_close(&s.writer);
+    free(s.wanted);
+    free(s.found);
+    free(s.rows);
+    return st;
+}
+
+static mn_status write_config(const mn_model *model, const char *path, mn_dtype dtype) {
+    mn_buf text = {0};
+    mn_status st = config_text(&text, &model->config, dtype);
+    if (st == MN_OK) st = mn_write_file(path, text.data, text.len);
+    mn_buf_free(&text);
     return st;
 }
 
 mn_status mn_model_save(const mn_model *model, const char *dir, mn_dtype dtype) {
-    mn_buf path = {0}, text = {0};
+    const bool writes = mn_comm_rank(model->tp) == 0;
+    mn_model whole = *model; /* the binding table gives writable places; these are only read */
+    mn_buf path = {0};
     mn_status st = MN_OK;
     MN_CHECK(dtype == MN_F32 || dtype == MN_F16 || dtype == MN_BF16, MN_ERR_USAGE,
              "%s: weights are written as F32, F16 or BF16, not %s", dir, mn_dtype_name(dtype));
-    MN_GOTO(mn_make_dirs(dir));
-    MN_GOTO(mn_path_join(&path, dir, "model.safetensors"));
-    MN_GOTO(write_weights(model, path.data, dtype));
-    MN_GOTO(mn_path_join(&path, dir, "config.json"));
-    MN_GOTO(config_text(&text, &model->config, dtype));
-    st = mn_write_file(path.data, text.data, text.len);
+    if (writes) st = mn_make_dirs(dir);
+    if (st == MN_OK) st = mn_path_join(&path, dir, "model.safetensors");
+    MN_GOTO(mn_comm_agree(model->tp, st));
+    MN_GOTO(write_weights(&whole, path.data, dtype));
+    if (writes) st = mn_path_join(&path, dir, "config.json");
+    if (st == MN_OK && writes) st = write_config(model, path.data, dtype);
+    st = mn_comm_agree(model->tp, st);
 done:
-    mn_buf_free(&text);
     mn_buf_free(&path);
     return st;
 }

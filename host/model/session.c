@@ -1,13 +1,16 @@
 /* session.c - plans the memory of a session and runs packed batches through the blocks. */
 #include "model/session.h"
 
+#include "mneme/vocab.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-mn_qkv_layout mn_qkv_layout_of(const mn_model_config *c) {
-    const int64_t d = c->head_dim, q = c->heads * d, kv = c->kv_heads * d;
+mn_qkv_layout mn_qkv_layout_of(const mn_model *m) {
+    const mn_model_config *c = &m->config;
+    const int64_t d = c->head_dim, q = m->shard.heads * d, kv = m->shard.kv_heads * d;
     mn_qkv_layout l = {
-        .ld = q + 2 * kv, .heads = c->heads, .head_dim = d, .rotary_dims = c->rotary_dims};
+        .ld = q + 2 * kv, .heads = m->shard.heads, .head_dim = d, .rotary_dims = c->rotary_dims};
     if (c->arch == MN_NEOX) {
         l.k_begin = d;
         l.v_begin = 2 * d;
@@ -21,12 +24,12 @@ mn_qkv_layout mn_qkv_layout_of(const mn_model_config *c) {
 }
 
 static mn_status lay_out_cache(mn_session *s) {
-    const mn_model_config *c = &s->model->config;
+    const int64_t head_dim = s->model->config.head_dim, heads = s->model->shard.kv_heads;
     const mn_device *dev = s->model->device;
     const int64_t rows = (s->limits.kv_rows + 15) / 16 * 16;
-    const size_t bytes = dev->kv_bytes(rows, c->kv_heads, c->head_dim);
+    const size_t bytes = dev->kv_bytes(rows, heads, head_dim);
     for (int64_t i = 0; i < mn_session_kv_layers(s); i++) {
-        s->kv[i] = (mn_kv_layer){.rows = rows, .kv_heads = c->kv_heads, .head_dim = c->head_dim};
+        s->kv[i] = (mn_kv_layer){.rows = rows, .kv_heads = heads, .head_dim = head_dim};
         MN_TRY(mn_arena_alloc(&s->prefix, &s->kv[i].k, bytes));
         MN_TRY(mn_arena_alloc(&s->prefix, &s->kv[i].v, bytes));
     }
@@ -35,17 +38,18 @@ static mn_status lay_out_cache(mn_session *s) {
 
 static mn_status lay_out_step(mn_session *s) {
     const mn_model_config *c = &s->model->config;
+    const mn_shard *here = &s->model->shard;
     const int64_t t = s->limits.max_tokens, llama = c->arch == MN_LLAMA;
-    s->q = (mn_tensor){.shape = {t, c->heads, c->head_dim}, .ndim = 3, .dtype = MN_F32};
+    s->q = (mn_tensor){.shape = {t, here->heads, c->head_dim}, .ndim = 3, .dtype = MN_F32};
     const struct {
         mn_tensor *tensor;
         int64_t rows, cols;
     } floats[] = {{&s->x, t, c->dim},
                   {&s->h, t, c->dim},
                   {&s->qkv, t, s->layout.ld},
-                  {&s->ffn, t, c->ffn_dim},
-                  {&s->up, llama * t, c->ffn_dim},
-                  {&s->logits[0], s->limits.max_logits, c->vocab}};
+                  {&s->ffn, t, here->ffn_dim},
+                  {&s->up, llama * t, here->ffn_dim},
+                  {&s->logits[0], s->limits.max_logits, here->vocab}};
     mn_tensor *const ints[] = {&s->ids, &s->positions, &s->rows, &s->outputs};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
         *floats[i].tensor = mn_tensor_2d(NULL, MN_F32, floats[i].rows, floats[i].cols);
@@ -81,12 +85,12 @@ static mn_status measure(mn_session **out, mn_model *model, const mn_session_opt
     *out = s;
     s->model = model;
     s->limits = *options;
-    s->layout = mn_qkv_layout_of(&model->config);
+    s->layout = mn_qkv_layout_of(model);
     MN_TRY(mn_variants_open(s));
     s->kv = calloc((size_t)mn_session_kv_layers(s), sizeof *s->kv);
     MN_CHECK(s->kv, MN_ERR_MEMORY, "no memory for a session");
-    /* Every block, and the first memory of a top once more. */
-    MN_TRY(mn_watch_open(&s->watch, model->device, model->config.layers + 1));
+    /* Every block, and the first memory of a top once more. They are the same numbers on all ranks. */
+    MN_TRY(mn_watch_open(&s->watch, model->device, NULL, model->config.layers + 1));
     mn_arena_init(&s->prefix, "prefix", model->device);
     mn_arena_init(&s->step, "step", model->device);
     MN_TRY(lay_out_cache(s));
@@ -120,9 +124,9 @@ mn_status mn_session_open(mn_session **out, mn_model *model, const mn_session_op
     MN_CHECK_GOTO(s->host_seqs, MN_ERR_MEMORY, "no memory for a session");
     int64_t widest, layers;
     mn_variants_most(s, &widest, &layers);
-    if (c->ffn_dim > widest) widest = c->ffn_dim;
-    if (c->dim > widest) widest = c->dim;
-    if (c->heads * c->head_dim > widest) widest = c->heads * c->head_dim;
+    const int64_t widths[] = {model->shard.ffn_dim, c->dim, model->shard.heads * c->head_dim};
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        if (widths[i] > widest) widest = widths[i];
     const int64_t rows = options->max_tokens > options->max_logits ? options->max_tokens
                                                                    : options->max_logits;
     MN_GOTO(model->device->reserve(model->device, rows, widest));
@@ -250,7 +254,7 @@ static mn_status run_block(mn_session *s, int64_t layer) {
 mn_status mn_session_trunk(mn_session *s, const mn_batch *batch) {
     MN_TRY(bind_batch(s, batch));
     MN_TRY(mn_watch_begin(&s->watch));
-    MN_TRY(mn_embed_fwd(s->model->device, &s->x, &s->model->embed_w, &s->ids));
+    MN_TRY(mn_vocab_embed(s->model, &s->x, &s->ids));
     s->at_trunk = true;
     for (int64_t i = 0; i < s->trunk_layers; i++) MN_TRY(run_block(s, i));
     return mn_session_end_trunk(s);
@@ -286,7 +290,7 @@ mn_status mn_session_forward(mn_session *s, const mn_batch *batch) {
 
 mn_status mn_session_variant_logits(mn_session *s, int64_t variant, int64_t first, int64_t count,
                                     mn_tensor *logits) {
-    const mn_model_config *c = &s->model->config;
+    const int64_t dim = s->model->config.dim, vocab = s->model->shard.vocab;
     MN_CHECK(variant >= 0 && variant < s->limits.variant_count, MN_ERR_USAGE,
              "variant %lld of %lld", (long long)variant, (long long)s->limits.variant_count);
     MN_CHECK(first >= 0 && count > 0 && first + count <= s->batch.output_count &&
@@ -295,9 +299,9 @@ mn_status mn_session_variant_logits(mn_session *s, int64_t variant, int64_t firs
              (long long)first, (long long)count, (long long)s->batch.output_count);
     const bool apart = s->limits.variant_count > 1 && !s->variants[variant];
     const mn_tensor out = mn_session_out(s, variant);
-    const mn_tensor x = mn_tensor_2d((float *)out.data + first * c->dim, MN_F32, count, c->dim);
-    *logits = mn_tensor_2d(s->logits[apart].data, MN_F32, count, c->vocab);
-    return mn_session_linear(s, logits, c->vocab, &x, &s->model->head_w, NULL, MN_EPILOGUE_STORE);
+    const mn_tensor x = mn_tensor_2d((float *)out.data + first * dim, MN_F32, count, dim);
+    *logits = mn_tensor_2d(s->logits[apart].data, MN_F32, count, vocab);
+    return mn_session_linear(s, logits, vocab, &x, &s->model->head_w, NULL, MN_EPILOGUE_STORE);
 }
 
 mn_status mn_session_logits(mn_session *s, int64_t first, int64_t count, mn_tensor *logits) {

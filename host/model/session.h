@@ -35,8 +35,8 @@ struct mn_session {
     double *change; /* (memories, outputs), host */
 };
 
-/* Where q, k and v stand in a row of the fused projection. */
-mn_qkv_layout mn_qkv_layout_of(const mn_model_config *config);
+/* Where q, k and v of this rank's heads stand in a row of the fused projection. */
+mn_qkv_layout mn_qkv_layout_of(const mn_model *model);
 
 void mn_session_rows(mn_session *s, int64_t rows); /* of the activations of a block */
 /* to = the outputs' rows of a tensor that has the rows of x. */

@@ -68,3 +68,50 @@ mn_status mn_slice_load(mn_device *device, const mn_tensor *part, const mn_slice
     copy_runs(part->data, &runs, 0, runs.count, whole, size);
     return MN_OK;
 }
+
+/* ---- from the ranks to the whole ---- */
+
+/* Runs of a part to their places. */
+static void spread_runs(unsigned char *whole, const mn_runs *runs, const unsigned char *part,
+                        size_t size) {
+    const size_t bytes = (size_t)runs->length * size;
+    for (int64_t r = 0; r < runs->count; r++, part += bytes)
+        memcpy(whole + (size_t)(runs->first + r * runs->stride) * size, part, bytes);
+}
+
+/* The parts of all ranks, one behind the other, each where its rank says. */
+static void put_together(void *whole, const mn_slice *slices, int ranks, const mn_tensor *own,
+                         const unsigned char *parts) {
+    for (int r = 0; r < ranks; r++) {
+        mn_tensor part = *own;
+        part.shape[slices[r].axis] = slices[r].count;
+        const mn_runs runs = mn_slice_runs(&slices[r], &part);
+        spread_runs(whole, &runs, parts, mn_dtype_size(part.dtype));
+        parts += mn_tensor_bytes(&part);
+    }
+}
+
+mn_status mn_slice_gather(void *whole, mn_comm *comm, mn_device *device, const mn_tensor *part,
+                          const mn_slice *slice) {
+    const int ranks = mn_comm_size(comm), rank = mn_comm_rank(comm);
+    const size_t bytes = mn_tensor_bytes(part);
+    mn_status st = MN_OK;
+    if (slice->axis < 0 || ranks == 1)
+        return rank == 0 ? device->download(device, whole, part->data, bytes) : MN_OK;
+    mn_buf parts = {0};
+    mn_slice *slices = calloc((size_t)ranks, sizeof *slices);
+    void *copy = device->host_memory ? NULL : malloc(bytes);
+    const void *mine = device->host_memory ? part->data : copy;
+    if (!slices || !mine)
+        st = mn_fail(MN_ERR_MEMORY, "no memory for %zu bytes of a tensor's part", bytes);
+    if (st == MN_OK && copy) st = device->download(device, copy, part->data, bytes);
+    MN_GOTO(mn_comm_agree(comm, st));
+    MN_GOTO(mn_comm_all_gather(comm, slices, slice, sizeof *slice));
+    MN_GOTO(mn_comm_gather(comm, &parts, mine, bytes, 0));
+    if (rank == 0) put_together(whole, slices, ranks, part, (unsigned char *)parts.data);
+done:
+    mn_buf_free(&parts);
+    free(copy);
+    free(slices);
+    return st;
+}

@@ -17,13 +17,13 @@ static mn_status place(mn_arena *arena, mn_tensor *t, mn_dtype dtype, int64_t ro
 }
 
 static mn_status place_kv(mn_tape *t, mn_arena *arena, mn_kv_layer *kv) {
-    const mn_model_config *c = &t->model->config;
+    const int64_t head_dim = t->model->config.head_dim, heads = t->model->shard.kv_heads;
     const mn_device *dev = t->model->device;
     /* Every sequence begins at a multiple of KV_ALIGN (bind_batch). */
     const int64_t rows = (t->limits.max_tokens + t->limits.max_seqs * (MN_TAPE_KV_ALIGN - 1) + 15) /
                          16 * 16;
-    const size_t bytes = dev->kv_bytes(rows, c->kv_heads, c->head_dim);
-    *kv = (mn_kv_layer){.rows = rows, .kv_heads = c->kv_heads, .head_dim = c->head_dim};
+    const size_t bytes = dev->kv_bytes(rows, heads, head_dim);
+    *kv = (mn_kv_layer){.rows = rows, .kv_heads = heads, .head_dim = head_dim};
     MN_TRY(mn_arena_alloc(arena, &kv->k, bytes));
     return mn_arena_alloc(arena, &kv->v, bytes);
 }
@@ -31,20 +31,22 @@ static mn_status place_kv(mn_tape *t, mn_arena *arena, mn_kv_layer *kv) {
 /* Blocks that backward goes through keep their activations. */
 static mn_status place_block(mn_tape *t, mn_kept *k) {
     const mn_model_config *c = &t->model->config;
+    const int64_t heads = t->model->shard.heads, inner = t->model->shard.ffn_dim;
     const int64_t n = t->limits.max_tokens, llama = c->arch == MN_LLAMA;
     mn_arena *a = &t->training;
     MN_TRY(place(a, &k->x, MN_F32, n, c->dim, 0));
     if (!c->parallel_residual) MN_TRY(place(a, &k->middle, MN_F32, n, c->dim, 0));
-    MN_TRY(place(a, &k->q, MN_F32, n, c->heads, c->head_dim));
-    MN_TRY(place(a, &k->attended, MN_F32, n, c->heads, c->head_dim));
-    MN_TRY(place(a, &k->lse, MN_F32, n, c->heads, 0));
-    if (llama) MN_TRY(place(a, &k->gate, MN_F32, n, c->ffn_dim, 0));
-    MN_TRY(place(a, &k->up, MN_F32, n, c->ffn_dim, 0));
+    MN_TRY(place(a, &k->q, MN_F32, n, heads, c->head_dim));
+    MN_TRY(place(a, &k->attended, MN_F32, n, heads, c->head_dim));
+    MN_TRY(place(a, &k->lse, MN_F32, n, heads, 0));
+    if (llama) MN_TRY(place(a, &k->gate, MN_F32, n, inner, 0));
+    MN_TRY(place(a, &k->up, MN_F32, n, inner, 0));
     return place_kv(t, a, &k->kv);
 }
 
 static mn_status place_memory(mn_tape *t, mn_kept *k, bool lowest_and_last, bool lowest) {
-    const int64_t n = t->limits.max_tokens, dim = t->memory->dim, hidden = t->memory->hidden;
+    const int64_t n = t->limits.max_tokens, dim = t->memory->dim;
+    const int64_t hidden = mn_memory_width(t->memory);
     /* The trunk's result is read where it is, unless only some rows of it go on. */
     if (lowest && !lowest_and_last) k->y = t->trunk;
     else MN_TRY(place(&t->training, &k->y, MN_F32, n, dim, 0));
@@ -69,7 +71,8 @@ static mn_status lay_out_training(mn_tape *t) {
 static mn_status lay_out_step(mn_tape *t) {
     const mn_model_config *c = &t->model->config;
     const int64_t n = t->limits.max_tokens, llama = c->arch == MN_LLAMA;
-    const int64_t hidden = t->memory ? t->memory->hidden : 0;
+    const int64_t hidden = t->memory ? mn_memory_width(t->memory) : 0;
+    const mn_shard *here = &t->model->shard;
     const struct {
         mn_tensor *tensor;
         int64_t rows, d1, d2;
@@ -78,17 +81,17 @@ static mn_status lay_out_step(mn_tape *t) {
                   {&t->grad, n, c->dim, 0},
                   {&t->grad_last, n, c->dim, 0},
                   {&t->qkv, n, t->layout.ld, 0},
-                  {&t->act, n, c->ffn_dim, 0},
-                  {&t->dact, n, c->ffn_dim, 0},
-                  {&t->side, llama * n, c->ffn_dim, 0},
-                  {&t->dout, n, c->heads, c->head_dim},
-                  {&t->dq, n, c->heads, c->head_dim},
-                  {&t->dk, n, c->kv_heads, c->head_dim},
-                  {&t->dv, n, c->kv_heads, c->head_dim},
-                  {&t->delta, n, c->heads, 0},
+                  {&t->act, n, here->ffn_dim, 0},
+                  {&t->dact, n, here->ffn_dim, 0},
+                  {&t->side, llama * n, here->ffn_dim, 0},
+                  {&t->dout, n, here->heads, c->head_dim},
+                  {&t->dq, n, here->heads, c->head_dim},
+                  {&t->dk, n, here->kv_heads, c->head_dim},
+                  {&t->dv, n, here->kv_heads, c->head_dim},
+                  {&t->delta, n, here->heads, 0},
                   {&t->inner, hidden ? n : 0, hidden, 0},
                   {&t->dinner, hidden ? n : 0, hidden, 0},
-                  {&t->logits, t->limits.loss_rows, c->vocab, 0},
+                  {&t->logits, t->limits.loss_rows, here->vocab, 0},
                   {&t->losses, n, 0, 0}};
     mn_tensor *const ints[] = {&t->ids, &t->positions, &t->rows, &t->outputs, &t->targets};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
@@ -98,6 +101,7 @@ static mn_status lay_out_step(mn_tape *t) {
         MN_TRY(place(&t->step, ints[i], MN_I32, n, 0, 0));
     MN_TRY(mn_arena_alloc(&t->step, &t->device_seqs,
                           (size_t)t->limits.max_seqs * sizeof *t->device_seqs));
+    MN_TRY(mn_vocab_lay_out(&t->vocab, &t->step));
     MN_TRY(mn_watch_lay_out(&t->watch, &t->step));
     /* Frozen blocks use what only backward needs otherwise. */
     t->frozen = (mn_kept){.q = t->dq, .attended = t->dq};
@@ -153,7 +157,7 @@ static mn_status measure(mn_tape **out, mn_model *model, const mn_memory *memory
     if (t->limits.loss_rows == 0) t->limits.loss_rows = LOSS_ROWS;
     if (t->limits.loss_rows > options->max_tokens) t->limits.loss_rows = options->max_tokens;
     t->first = options->full ? 0 : memory->layers[0].block;
-    t->layout = mn_qkv_layout_of(&model->config);
+    t->layout = mn_qkv_layout_of(model);
     t->scale = 1.0f / sqrtf((float)model->config.head_dim);
     t->kept = calloc((size_t)model->config.layers, sizeof *t->kept);
     t->host_positions = calloc((size_t)options->max_tokens, sizeof *t->host_positions);
@@ -162,10 +166,12 @@ static mn_status measure(mn_tape **out, mn_model *model, const mn_memory *memory
     t->host_losses = calloc((size_t)options->max_tokens, sizeof *t->host_losses);
     MN_CHECK(t->kept && t->host_positions && t->host_rows && t->host_seqs && t->host_losses,
              MN_ERR_MEMORY, "no memory for a tape");
+    MN_TRY(mn_vocab_open(&t->vocab, model, t->limits.loss_rows, false));
     /* The residual stream and its gradient at each block, and the gradients of what is trained. */
     const int64_t trained = options->full ? mn_binding_count(&model->config)
                                           : memory->count * MN_MEMORY_PARAMS;
-    MN_TRY(mn_watch_open(&t->watch, model->device, 2 * (model->config.layers + 1) + trained));
+    MN_TRY(mn_watch_open(&t->watch, model->device, model->tp,
+                         2 * (model->config.layers + 1) + trained));
     mn_arena_init(&t->training, "training", model->device);
     mn_arena_init(&t->step, "training step", model->device);
     return MN_OK;
@@ -194,13 +200,14 @@ done:
 static mn_status reserve(mn_tape *t) {
     const mn_model_config *c = &t->model->config;
     mn_device *dev = t->model->device;
-    const int64_t widths[] = {c->dim, c->ffn_dim, t->layout.ld, c->heads * c->head_dim,
-                              t->memory ? t->memory->hidden : 0};
+    const int64_t widths[] = {c->dim, t->model->shard.ffn_dim, t->layout.ld,
+                              t->model->shard.heads * c->head_dim,
+                              t->memory ? mn_memory_width(t->memory) : 0};
     int64_t widest = 0;
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
         if (widths[i] > widest) widest = widths[i];
     MN_TRY(dev->reserve(dev, t->limits.max_tokens, widest));
-    return dev->reserve(dev, t->limits.loss_rows, c->vocab);
+    return dev->reserve(dev, t->limits.loss_rows, t->model->shard.vocab);
 }
 
 static bool same_shape(const mn_memory *a, const mn_memory *b) {
@@ -249,6 +256,7 @@ void mn_tape_close(mn_tape **tape) {
     mn_arena_free(&t->step);
     mn_arena_free(&t->training);
     mn_watch_close(&t->watch);
+    mn_vocab_close(&t->vocab);
     free(t->host_losses);
     free(t->host_seqs);
     free(t->host_rows);

@@ -2,7 +2,11 @@
  * all weights.
  *
  * d is the gradient of the residual stream; each branch of a block adds its own to it. Norm outputs
- * and activations are computed again where a weight's gradient needs them. */
+ * and activations are computed again where a weight's gradient needs them.
+ *
+ * Of ranks that share the model each goes back through its own heads and inner units. The gradients of the norms' outputs
+ * are parts then; a norm's backward is linear in them, so that parts go through it and one sum behind a parallel
+ * block (behind each branch of a sequential one) makes the residual stream's gradient whole again. */
 #include "model/tape_impl.h"
 
 mn_status mn_tape_norm_bwd(mn_tape *t, mn_tensor *dx, const mn_tensor *dy, const mn_tensor *x,
@@ -130,6 +134,7 @@ static mn_status projections_bwd(mn_tape *t, const mn_layer *l, mn_layer *g, con
 /* *d: gradient of the block's output (r, C), then of its input (T, C). */
 static mn_status block_bwd(mn_tape *t, int64_t block, mn_tensor *d) {
     mn_device *dev = t->model->device;
+    mn_comm *tp = t->model->tp;
     const mn_model_config *c = &t->model->config;
     const mn_layer *l = &t->model->layers[block];
     mn_layer *g = t->limits.full ? &t->model_grad->layers[block] : NULL;
@@ -146,9 +151,14 @@ static mn_status block_bwd(mn_tape *t, int64_t block, mn_tensor *d) {
     /* A parallel block's attention sees the gradient of the output, a sequential one's that of the
      * stream between attention and MLP. */
     if (c->parallel_residual) MN_TRY(attended_bwd(t, l, g, k, d));
+    MN_TRY(mn_begin_parts(dev, tp, d));
     MN_TRY(mn_tape_norm_bwd(t, d, &dh, &base, &l->norm2_w, g ? &g->norm2_w : NULL,
                             g ? &g->norm2_b : NULL, true));
-    if (!c->parallel_residual) MN_TRY(attended_bwd(t, l, g, k, d));
+    if (!c->parallel_residual) {
+        MN_TRY(mn_sum_ranks(dev, tp, d));
+        MN_TRY(attended_bwd(t, l, g, k, d));
+        MN_TRY(mn_begin_parts(dev, tp, d));
+    }
     MN_TRY(projections_bwd(t, l, g, k));
     if (compact) {
         MN_TRY(mn_zero(dev, &t->grad));
@@ -157,6 +167,7 @@ static mn_status block_bwd(mn_tape *t, int64_t block, mn_tensor *d) {
     }
     MN_TRY(mn_tape_norm_bwd(t, d, &t->dh, &k->x, &l->norm1_w, g ? &g->norm1_w : NULL,
                             g ? &g->norm1_b : NULL, true));
+    MN_TRY(mn_sum_ranks(dev, tp, d));
     return mn_tape_watch_gradient(t, d, "gradient in front of", block);
 }
 
@@ -177,6 +188,6 @@ mn_status mn_tape_run_back(mn_tape *t) {
         if (t->limits.full || i > t->first) MN_TRY(block_bwd(t, i, &d));
     }
     if (!t->limits.full) return MN_OK;
-    MN_TRY(mn_embed_bwd(t->model->device, &t->model_grad->embed_w, &d, &t->ids));
+    MN_TRY(mn_embed_bwd(t->model->device, &t->model_grad->embed_w, &d, &t->ids, &t->vocab.range));
     return watch_weight_gradients(t);
 }

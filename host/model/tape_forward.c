@@ -51,7 +51,7 @@ static mn_status attend(mn_tape *t, const mn_layer *l, mn_kept *k, const mn_tens
                             t->scale, MN_COMPUTE_F32);
 }
 
-/* out += mlp(h) of the normalised rows h. Frozen NeoX blocks have no k->up: the activation is the
+/* out += this rank's part of mlp(h) of the normalised rows h. Frozen NeoX blocks have no k->up: the activation is the
  * product's epilogue. */
 static mn_status mlp(mn_tape *t, const mn_layer *l, mn_kept *k, mn_tensor *out,
                      const mn_tensor *h) {
@@ -66,7 +66,8 @@ static mn_status mlp(mn_tape *t, const mn_layer *l, mn_kept *k, mn_tensor *out,
         MN_TRY(linear(t, &k->up, h, &l->up_w, &l->up_b, MN_EPILOGUE_STORE));
         MN_TRY(mn_gelu_fwd(dev, &act, &k->up));
     } else MN_TRY(linear(t, &act, h, &l->up_w, &l->up_b, MN_EPILOGUE_GELU));
-    return linear(t, out, &act, &l->down_w, neox ? &l->down_b : NULL, MN_EPILOGUE_ADD);
+    return linear(t, out, &act, &l->down_w, neox ? mn_part_bias(t->model->tp, &l->down_b) : NULL,
+                  MN_EPILOGUE_ADD);
 }
 
 /* Everything behind attention, for the rows that `out` holds: their residual stream moves on.
@@ -74,16 +75,22 @@ static mn_status mlp(mn_tape *t, const mn_layer *l, mn_kept *k, mn_tensor *out,
 static mn_status rest_of_block(mn_tape *t, const mn_layer *l, mn_kept *k, mn_tensor *out,
                                const mn_tensor *attended) {
     const mn_model_config *c = &t->model->config;
+    mn_device *dev = t->model->device;
+    mn_comm *tp = t->model->tp;
     mn_tensor h = mn_tape_rows(&t->h, out->shape[0]);
     /* The MLP of a parallel block reads the block's input: normalise it before the residual moves. */
     if (c->parallel_residual) MN_TRY(mn_tape_norm(t, &h, out, &l->norm2_w, &l->norm2_b));
-    MN_TRY(linear(t, out, attended, &l->out_w, c->arch == MN_NEOX ? &l->out_b : NULL,
-                  MN_EPILOGUE_ADD));
+    MN_TRY(mn_begin_parts(dev, tp, out));
+    MN_TRY(linear(t, out, attended, &l->out_w,
+                  c->arch == MN_NEOX ? mn_part_bias(tp, &l->out_b) : NULL, MN_EPILOGUE_ADD));
     if (!c->parallel_residual) {
-        if (k->middle.data) MN_TRY(mn_cast(t->model->device, &k->middle, out));
+        MN_TRY(mn_sum_ranks(dev, tp, out));
+        if (k->middle.data) MN_TRY(mn_cast(dev, &k->middle, out));
         MN_TRY(mn_tape_norm(t, &h, out, &l->norm2_w, &l->norm2_b));
+        MN_TRY(mn_begin_parts(dev, tp, out));
     }
-    return mlp(t, l, k, out, &h);
+    MN_TRY(mlp(t, l, k, out, &h));
+    return mn_sum_ranks(dev, tp, out);
 }
 
 static mn_status frozen_block(mn_tape *t, int64_t block) {
@@ -127,21 +134,20 @@ static mn_status apply_memory(mn_tape *t, int64_t block, mn_tensor *out) {
         MN_TRY(mn_cast(dev, out, &k->y));
     }
     mn_tensor inner = mn_tape_rows(&t->inner, out->shape[0]);
-    return mn_memory_fwd(dev, out, m, &k->pre, &inner, &k->down);
+    return mn_memory_fwd(dev, t->model->tp, out, m, &k->pre, &inner, &k->down);
 }
 
 /* ---- passes ---- */
 
 mn_status mn_tape_run_trunk(mn_tape *t) {
-    MN_TRY(mn_embed_fwd(t->model->device, &t->trunk, &t->model->embed_w, &t->ids));
+    MN_TRY(mn_vocab_embed(t->model, &t->trunk, &t->ids));
     for (int64_t i = 0; i <= t->first; i++) MN_TRY(frozen_block(t, i));
     return MN_OK;
 }
 
 mn_status mn_tape_run_top(mn_tape *t) {
     const int64_t layers = t->model->config.layers;
-    if (t->limits.full)
-        MN_TRY(mn_embed_fwd(t->model->device, &t->kept[0].x, &t->model->embed_w, &t->ids));
+    if (t->limits.full) MN_TRY(mn_vocab_embed(t->model, &t->kept[0].x, &t->ids));
     for (int64_t i = t->first; i < layers; i++) {
         mn_tensor *out = i < layers - 1 ? &t->kept[i + 1].x : &t->last;
         if (t->limits.full || i > t->first) MN_TRY(kept_block(t, i, out));

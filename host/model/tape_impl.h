@@ -6,6 +6,8 @@
 #define MNEME_MODEL_TAPE_IMPL_H
 
 #include "mneme/tape.h"
+#include "mneme/vocab.h"
+#include "model/parallel.h"
 #include "model/watch.h"
 
 /* What backward reads of one block; what is cheap (norms, activations) is computed again. r is T, in
@@ -51,6 +53,7 @@ struct mn_tape {
     mn_tensor dk, dv, delta;   /* (T, Hkv, D), (T, Hq) */
     mn_tensor inner, dinner;   /* (T, H) of a memory */
     mn_tensor logits, losses;  /* (loss_rows, V), (R) */
+    mn_vocab vocab;            /* reads logits */
     mn_watch watch;            /* residual streams and gradients of the pass */
     bool overflow;             /* a gradient of the last step was not finite, and may be */
     /* host memory: what is uploaded and downloaded */

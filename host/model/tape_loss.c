@@ -16,10 +16,10 @@ static mn_status run_rows(mn_tape *t, int64_t first, int64_t count, float scale,
     mn_tensor logits = mn_tape_rows(&t->logits, count);
     mn_tensor losses = mn_tensor_1d((float *)t->losses.data + first, MN_F32, count);
     const mn_tensor targets = mn_tensor_1d((int32_t *)t->targets.data + first, MN_I32, count);
-    const int64_t vocab = m->config.vocab;
+    const int64_t vocab = logits.shape[1];
     MN_TRY(mn_linear_fwd(dev, &logits, vocab, &h, &m->head_w, NULL, MN_EPILOGUE_STORE,
                          t->limits.compute));
-    MN_TRY(mn_cross_entropy(dev, &losses, &logits, &targets, scale));
+    MN_TRY(mn_vocab_cross_entropy(&t->vocab, &losses, &logits, &targets, scale));
     if (!backward) return MN_OK;
     if (t->limits.full)
         MN_TRY(mn_linear_bwd_w(dev, &t->model_grad->head_w, NULL, &logits, vocab, &h));
@@ -39,9 +39,11 @@ mn_status mn_tape_run_loss(mn_tape *t, float scale, bool backward) {
         MN_TRY(run_rows(t, first, end - first, scale, backward));
     }
     if (!backward) return MN_OK;
+    /* With tp dh are parts of the gradient, and so is what the norm makes of them: it is linear in them. */
     mn_model *g = t->model_grad;
     MN_TRY(mn_tape_norm_bwd(t, &t->grad_last, &dh, &t->last, &m->norm_w, g ? &g->norm_w : NULL,
                             g ? &g->norm_b : NULL, false));
+    MN_TRY(mn_sum_ranks(m->device, m->tp, &t->grad_last));
     return mn_tape_watch_gradient(t, &t->grad_last, "gradient behind", layers - 1);
 }
 

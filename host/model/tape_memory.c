@@ -10,7 +10,8 @@ static mn_status watch_gradients(mn_tape *t, const mn_memory_layer *g) {
     return MN_OK;
 }
 
-/* out = y + gate LN(down(gelu(pre))), pre = up(y). */
+/* out = y + gate LN(down(gelu(pre))), pre = up(y). Ranks have hidden units each, and with them the gradients of their
+ * rows of up and columns of down; all other gradients are whole on each of them. */
 mn_status mn_tape_memory_bwd(mn_tape *t, int64_t block, mn_tensor *d) {
     mn_device *dev = t->model->device;
     const mn_memory_layer *m = mn_memory_at(t->memory, block);
@@ -18,7 +19,7 @@ mn_status mn_tape_memory_bwd(mn_tape *t, int64_t block, mn_tensor *d) {
     const mn_kept *k = &t->kept[block];
     if (!m) return MN_OK;
     mn_memory_layer g = *found; /* views: the numbers are the caller's */
-    const int64_t rows = d->shape[0], hidden = t->memory->hidden, dim = t->memory->dim;
+    const int64_t rows = d->shape[0], hidden = mn_memory_width(t->memory), dim = t->memory->dim;
     mn_tensor ddown = mn_tape_rows(&t->dh, rows);
     mn_tensor inner = mn_tape_rows(&t->inner, rows), dinner = mn_tape_rows(&t->dinner, rows);
     MN_TRY(mn_gated_norm_bwd(dev, &ddown, &g.norm_w, &g.norm_b, &g.gate, d, &k->down, &m->norm_w,
@@ -30,5 +31,7 @@ mn_status mn_tape_memory_bwd(mn_tape *t, int64_t block, mn_tensor *d) {
     MN_TRY(mn_linear_bwd_w(dev, &g.up_w, &g.up_b, &dinner, hidden, &k->y));
     MN_TRY(watch_gradients(t, &g));
     if (block == t->first) return MN_OK; /* what is below never changes */
-    return mn_linear_bwd_x(dev, d, dim, &dinner, hidden, &m->up_w, true, MN_COMPUTE_F32);
+    MN_TRY(mn_begin_parts(dev, t->model->tp, d));
+    MN_TRY(mn_linear_bwd_x(dev, d, dim, &dinner, hidden, &m->up_w, true, MN_COMPUTE_F32));
+    return mn_sum_ranks(dev, t->model->tp, d);
 }

@@ -44,7 +44,7 @@ void mn_variants_most(const mn_session *s, int64_t *hidden, int64_t *count) {
     *hidden = *count = 0;
     for (int64_t v = 0; v < s->limits.variant_count; v++) {
         const mn_memory *m = s->variants[v];
-        if (m && m->hidden > *hidden) *hidden = m->hidden;
+        if (m && mn_memory_width(m) > *hidden) *hidden = mn_memory_width(m);
         if (m && m->count > *count) *count = m->count;
     }
 }
@@ -63,7 +63,7 @@ mn_status mn_variants_lay_out(mn_session *s) {
                   {&s->inner, count > 0 ? t : 0, hidden},
                   {&s->down, count > 0 ? t : 0, c},
                   {&s->out, s->limits.variant_count * t, c},
-                  {&s->logits[1], several ? s->limits.max_logits : 0, s->model->config.vocab}};
+                  {&s->logits[1], several ? s->limits.max_logits : 0, s->model->shard.vocab}};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
         *floats[i].tensor = mn_tensor_2d(NULL, MN_F32, floats[i].rows, floats[i].cols);
         MN_TRY(
@@ -170,10 +170,10 @@ mn_status mn_session_memory(mn_session *s, int64_t block) {
     const mn_memory_layer *layer = mn_memory_at(m, block);
     const bool measured = s->change && s->batch.output_count > 0;
     if (!layer) return MN_OK;
-    mn_tensor inner = mn_tensor_2d(s->inner.data, MN_F32, s->x.shape[0], m->hidden);
+    mn_tensor inner = mn_tensor_2d(s->inner.data, MN_F32, s->x.shape[0], mn_memory_width(m));
     s->down.shape[0] = s->x.shape[0];
     if (measured) MN_TRY(measure_before(s));
-    MN_TRY(mn_memory_fwd(s->model->device, &s->x, layer, NULL, &inner, &s->down));
+    MN_TRY(mn_memory_fwd(s->model->device, s->model->tp, &s->x, layer, NULL, &inner, &s->down));
     return measured ? measure_behind(s, layer, layer - m->layers) : MN_OK;
 }
 

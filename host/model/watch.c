@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
-mn_status mn_watch_open(mn_watch *w, mn_device *device, int64_t room) {
-    *w = (mn_watch){.device = device, .room = room};
+mn_status mn_watch_open(mn_watch *w, mn_device *device, mn_comm *tp, int64_t room) {
+    *w = (mn_watch){.device = device, .tp = tp, .room = room};
     w->items = calloc((size_t)room, sizeof *w->items);
     w->found = calloc((size_t)room, sizeof *w->found);
     MN_CHECK(w->items && w->found, MN_ERR_MEMORY, "no memory to watch %lld tensors",
@@ -42,6 +42,7 @@ mn_status mn_watch_look(mn_watch *w, int64_t *first) {
     if (w->count == 0) return MN_OK;
     MN_TRY(
         w->device->download(w->device, w->found, w->counts, (size_t)w->count * sizeof *w->found));
+    MN_TRY(mn_comm_all_reduce(w->tp, w->found, w->count, MN_COMM_I64, MN_COMM_MAX));
     for (int64_t i = w->count; i-- > 0;)
         if (w->found[i] > 0) *first = i;
     return MN_OK;

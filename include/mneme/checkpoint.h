@@ -54,5 +54,9 @@ const char *mn_checkpoint_format(const mn_checkpoint *checkpoint); /* "safetenso
  * `file` of the tensors is not looked at. */
 mn_status mn_safetensors_write(const char *path, const mn_stored *tensors, int64_t count,
                                const char *metadata);
+/* The same for who does not have all tensors at once: writes what stands in front of the data. The caller
+ * writes the data of every tensor in this order, without gaps, and commits. */
+mn_status mn_safetensors_begin(mn_writer **out, const char *path, const mn_stored *tensors,
+                               int64_t count, const char *metadata);
 
 #endif

@@ -124,7 +124,7 @@ bool mn_binding_is_tied_output(const mn_model_config *config, const char *name);
 int64_t mn_model_parameters(const mn_model_config *config);
 
 /* After numbers went wrong: fails with the tensor, file and element of the first NaN or infinite
- * weight, or returns MN_OK when all are finite. Reads every weight. */
+ * weight, or returns MN_OK when all are finite. Reads every weight. Collective: all ranks name the same one. */
 mn_status mn_model_check_finite(mn_model *model);
 
 #endif

@@ -10,8 +10,16 @@
 
 #include "mneme/device.h"
 
-/* x = table[ids].   x (T, C) f32;  table (V, C) any float type;  ids (T) i32, checked */
-mn_status mn_embed_fwd(mn_device *dev, mn_tensor *x, const mn_tensor *table, const mn_tensor *ids);
+/* The part of a vocabulary that is here, where ranks share it: rows of a table, columns of logits. Ids are always those
+ * of the whole. A NULL is all of it. */
+typedef struct mn_id_range {
+    int64_t begin, total; /* ids begin .. begin + number of rows or columns - 1 of `total` */
+} mn_id_range;
+
+/* x = table[ids], 0 for ids that are not here.
+ *   x (T, C) f32;  table (V, C) any float type;  ids (T) i32, checked */
+mn_status mn_embed_fwd(mn_device *dev, mn_tensor *x, const mn_tensor *table, const mn_tensor *ids,
+                       const mn_id_range *range);
 
 /* y = (x - mean) / sqrt(var + eps) * weight + bias, biased variance (Ba et al. 2016).
  *   y, x (T, C) f32, y may be x;  weight, bias (C) f32 */
@@ -50,11 +58,17 @@ mn_status mn_swiglu_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *gate, con
 mn_status mn_gather_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x, const mn_tensor *rows);
 
 /* Per row of logits: log-sum-exp, largest value, its lowest id.   logits (M, V) f32; stats[M] */
-mn_status mn_row_stats(mn_device *dev, mn_row_stat *stats, const mn_tensor *logits);
+mn_status mn_row_stats(mn_device *dev, mn_row_stat *stats, const mn_tensor *logits,
+                       const mn_id_range *range);
+/* stats[r] = those of row r as a whole, from the stats of its slices, which come by rising ids.
+ *   stats[rows];  parts[slices][rows] */
+mn_status mn_row_stats_merge(mn_device *dev, mn_row_stat *stats, const mn_row_stat *parts,
+                             int64_t slices, int64_t rows);
 
-/* out[i] = logits[row[i], id[i]] - stats[row[i]].lse.   out, row, id (n) */
+/* out[i] = logits[row[i], id[i]] - stats[row[i]].lse, 0 for ids that are not here.   out, row, id (n) */
 mn_status mn_logprob_gather(mn_device *dev, mn_tensor *out, const mn_tensor *logits,
-                            const mn_row_stat *stats, const mn_tensor *row, const mn_tensor *id);
+                            const mn_row_stat *stats, const mn_tensor *row, const mn_tensor *id,
+                            const mn_id_range *range);
 
 /* ids[i] = the first id at which the running sum of softmax(logits[i] / temperature) exceeds u[i].
  *   ids (M) i32;  logits (M, V) f32;  u (M) f32 in [0, 1);  temperature > 0 */
@@ -124,9 +138,10 @@ mn_status mn_attention_bwd(mn_device *dev, mn_tensor *dq, mn_tensor *dk, mn_tens
                            const mn_tensor *q, mn_kv_layer kv, const mn_tensor *lse,
                            const mn_attn_seqs *seqs, float scale);
 
-/* dtable[ids] += dx.   dtable (V, C), dx (T, C) f32;  ids (T) i32, may repeat: added in token order */
-mn_status mn_embed_bwd(mn_device *dev, mn_tensor *dtable, const mn_tensor *dx,
-                       const mn_tensor *ids);
+/* dtable[ids] += dx, but for ids that are not here.
+ *   dtable (V, C), dx (T, C) f32;  ids (T) i32, may repeat: added in token order */
+mn_status mn_embed_bwd(mn_device *dev, mn_tensor *dtable, const mn_tensor *dx, const mn_tensor *ids,
+                       const mn_id_range *range);
 /* dx[rows] += dy.   dx (T, C), dy (M, C) f32;  rows (M) i32, distinct */
 mn_status mn_gather_bwd(mn_device *dev, mn_tensor *dx, const mn_tensor *dy, const mn_tensor *rows);
 
@@ -134,6 +149,12 @@ mn_status mn_gather_bwd(mn_device *dev, mn_tensor *dx, const mn_tensor *dy, cons
  * A row with NaN or infinity gives loss NaN.   loss (M) f32;  logits (M, V) f32;  targets (M) i32 */
 mn_status mn_cross_entropy(mn_device *dev, mn_tensor *loss, mn_tensor *logits,
                            const mn_tensor *targets, float scale);
+
+/* The same of a slice of each row, with the stats of the whole row: loss[r] is 0 where the target is not here.
+ * A NaN in stats makes the slice's gradient NaN. */
+mn_status mn_cross_entropy_part(mn_device *dev, mn_tensor *loss, mn_tensor *logits,
+                                const mn_row_stat *stats, const mn_tensor *targets, float scale,
+                                const mn_id_range *range);
 
 /* Backward of mn_gated_norm_fwd with respect to all but y (whose gradient is dy itself).
  *   dd (T, C) =;  dweight, dbias (C), dgate (1) += */

@@ -3,6 +3,9 @@
  * Memory is planned when the session is opened: an arena for the cache ("prefix") and one for
  * activations ("step"); nothing is allocated later. A session is used by one thread at a time.
  *
+ * Ranks that share the model (model->tp) open their sessions alike and make the same calls: each has its heads' part of the
+ * cache and of the activations, the residual stream and all decisions are the same on all of them.
+ *
  * Several variants of the model can be at work over one trunk: the base and memories (memory.h). All
  * blocks up to the lowest one with a memory behind it are the same for every variant; they and their
  * cache are the trunk, computed once per batch (mn_session_trunk). What follows is a variant's own top
@@ -57,8 +60,8 @@ mn_status mn_session_top(mn_session *session, int64_t variant);
 mn_status mn_session_forward(mn_session *session, const mn_batch *batch);
 
 /* Logits of outputs first .. first + count - 1 of the variant's last top; count <= max_logits. The
- * tensor (count, V) lives until the next call; that of a base among several variants until the base's
- * next call, so that others can be compared with it. */
+ * tensor (count, shard.vocab) lives until the next call; that of a base among several variants until the base's
+ * next call, so that others can be compared with it. Ranks have a slice each: vocab.h reads them. */
 mn_status mn_session_variant_logits(mn_session *session, int64_t variant, int64_t first,
                                     int64_t count, mn_tensor *logits);
 mn_status mn_session_logits(mn_session *session, int64_t first, int64_t count,

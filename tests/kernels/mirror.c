@@ -101,11 +101,12 @@ static int64_t rows_of(const int32_t *id, int64_t n) {
 #define MIRROR mirror *m = mirror_of(s)
 
 static mn_status embed_fwd(mn_stream *s, float *x, const void *table, mn_dtype dtype,
-                           const int32_t *ids, int64_t tokens, int64_t dim) {
+                           const int32_t *ids, int64_t begin, int64_t vocab, int64_t tokens,
+                           int64_t dim) {
     MIRROR;
-    const size_t bytes = (size_t)(rows_of(ids, tokens) * dim) * mn_dtype_size(dtype);
+    const size_t bytes = (size_t)(vocab * dim) * mn_dtype_size(dtype);
     return FINISH(embed_fwd, out(m, x, tokens * dim), in_bytes(m, table, bytes), dtype,
-                  in_i32(m, ids, tokens), tokens, dim);
+                  in_i32(m, ids, tokens), begin, vocab, tokens, dim);
 }
 
 static mn_status layernorm_fwd(mn_stream *s, float *y, const float *x, const float *weight,
@@ -136,21 +137,29 @@ static mn_status gather_fwd(mn_stream *s, float *y, const float *x, const int32_
                   in_i32(m, rows, count), count, dim);
 }
 
-static mn_status row_stats(mn_stream *s, mn_row_stat *stats, const float *logits, int64_t rows,
-                           int64_t vocab) {
+static mn_status row_stats(mn_stream *s, mn_row_stat *stats, const float *logits, int64_t begin,
+                           int64_t rows, int64_t vocab) {
     MIRROR;
     return FINISH(row_stats, out_bytes(m, stats, (size_t)rows * sizeof *stats),
-                  in(m, logits, rows * vocab), rows, vocab);
+                  in(m, logits, rows * vocab), begin, rows, vocab);
+}
+
+static mn_status row_stats_merge(mn_stream *s, mn_row_stat *stats, const mn_row_stat *parts,
+                                 int64_t slices, int64_t rows) {
+    MIRROR;
+    const size_t bytes = (size_t)rows * sizeof *stats;
+    return FINISH(row_stats_merge, out_bytes(m, stats, bytes),
+                  in_bytes(m, parts, (size_t)slices * bytes), slices, rows);
 }
 
 static mn_status logprob_gather(mn_stream *s, float *result, const float *logits,
                                 const mn_row_stat *stats, const int32_t *row, const int32_t *id,
-                                int64_t count, int64_t vocab) {
+                                int64_t begin, int64_t count, int64_t vocab) {
     MIRROR;
     const int64_t rows = rows_of(row, count);
     return FINISH(logprob_gather, out(m, result, count), in(m, logits, rows * vocab),
                   in_bytes(m, stats, (size_t)rows * sizeof *stats), in_i32(m, row, count),
-                  in_i32(m, id, count), count, vocab);
+                  in_i32(m, id, count), begin, count, vocab);
 }
 
 static mn_status sample(mn_stream *s, int32_t *id, const float *logits, const float *u,
@@ -201,10 +210,10 @@ static mn_status swiglu_bwd(mn_stream *s, float *dgate, float *dup, const float 
 }
 
 static mn_status embed_bwd(mn_stream *s, float *dtable, const float *dx, const int32_t *ids,
-                           int64_t tokens, int64_t dim) {
+                           int64_t begin, int64_t vocab, int64_t tokens, int64_t dim) {
     MIRROR;
-    return FINISH(embed_bwd, out(m, dtable, rows_of(ids, tokens) * dim), in(m, dx, tokens * dim),
-                  in_i32(m, ids, tokens), tokens, dim);
+    return FINISH(embed_bwd, out(m, dtable, vocab * dim), in(m, dx, tokens * dim),
+                  in_i32(m, ids, tokens), begin, vocab, tokens, dim);
 }
 
 static mn_status gather_bwd(mn_stream *s, float *dx, const float *dy, const int32_t *rows,
@@ -219,6 +228,15 @@ static mn_status cross_entropy(mn_stream *s, float *loss, float *logits, const i
     MIRROR;
     return FINISH(cross_entropy, out(m, loss, rows), out(m, logits, rows * vocab),
                   in_i32(m, targets, rows), scale, rows, vocab);
+}
+
+static mn_status cross_entropy_part(mn_stream *s, float *loss, float *logits,
+                                    const mn_row_stat *stats, const int32_t *targets, float scale,
+                                    int64_t begin, int64_t rows, int64_t vocab) {
+    MIRROR;
+    return FINISH(cross_entropy_part, out(m, loss, rows), out(m, logits, rows * vocab),
+                  in_bytes(m, stats, (size_t)rows * sizeof *stats), in_i32(m, targets, rows), scale,
+                  begin, rows, vocab);
 }
 
 static mn_status gated_norm_fwd(mn_stream *s, float *y, const float *d, const float *weight,
@@ -324,6 +342,7 @@ static const mn_kernels kernels = {
     ROW(swiglu_fwd),
     ROW(gather_fwd),
     ROW(row_stats),
+    ROW(row_stats_merge),
     ROW(logprob_gather),
     ROW(sample),
     ROW(count_nonfinite),
@@ -335,6 +354,7 @@ static const mn_kernels kernels = {
     ROW(embed_bwd),
     ROW(gather_bwd),
     ROW(cross_entropy),
+    ROW(cross_entropy_part),
     ROW(gated_norm_fwd),
     ROW(gated_norm_bwd),
     ROW(row_norms),

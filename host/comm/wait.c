@@ -1,0 +1,235 @@
+/* wait.c - the one place where a rank waits for others, and what ends a wait: everything has come, a rank has ended,
+ * hangs or gave up, the time is over. */
+#include "comm/group.h"
+#include "mneme/log.h"
+#include "mneme/signals.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Looks at the other processes, seconds; more often when a stop is asked for: mpirun asks the others for it when one
+ * has ended, and kills them a second later. */
+static const double look_every = 0.25, look_every_stopping = 0.05;
+/* So many looks in a row must find a rank stopped: a job that is suspended as a whole wakes up one by one. */
+enum { LOOKS_STOPPED = 20 };
+
+typedef struct wait_state {
+    double now, waited, looked; /* seconds; `waited` counts while this process ran */
+    int stopped_looks;          /* in a row with a stopped rank */
+    int rounds;
+} wait_state;
+
+/* ---- A broken group ---- */
+
+static mn_status broken_error(mn_world *w) {
+    mn_error_record error;
+    pthread_mutex_lock(&w->lock);
+    error = w->error;
+    pthread_mutex_unlock(&w->lock);
+    return mn_error_restore(&error);
+}
+
+/* Breaks the group: what the note says, and what this rank was doing, is the error of every call from now on. */
+static mn_status break_group(mn_comm *c, const mn_note *note) {
+    mn_world *w = c->world;
+    pthread_mutex_lock(&w->lock);
+    if (!w->broken) {
+        char place[64] = "";
+        if (c->call) snprintf(place, sizeof place, "%s of %zu bytes: ", c->call, c->call_bytes);
+        w->error.status = MN_ERR_COMM;
+        snprintf(w->error.text, sizeof w->error.text, "%s%.*s", place,
+                 (int)(sizeof w->error.text - sizeof place), note->text);
+        w->broken = true;
+    }
+    pthread_mutex_unlock(&w->lock);
+    return broken_error(w);
+}
+
+/* Breaks it for all, with a note that this rank wrote. */
+static mn_status break_and_tell(mn_comm *c, mn_note *note) {
+    note->origin = c->world->transport->rank;
+    note->status = MN_ERR_COMM;
+    const mn_status st = break_group(c, note);
+    c->world->transport->tell(c->world->transport, note);
+    return st;
+}
+
+mn_status mn_comm_break(mn_comm *c, const char *why) {
+    mn_note note = {0};
+    snprintf(note.text, sizeof note.text, "rank %d (%s): %.900s", c->world->transport->rank,
+             c->world->peers[c->world->transport->rank].host, why);
+    return break_and_tell(c, &note);
+}
+
+void mn_comm_abort(mn_comm *c) {
+    if (!c || c->world->broken) return; /* the others know */
+    mn_world *w = c->world;
+    mn_error_record saved;
+    mn_error_save(&saved);
+    mn_note note = {.origin = w->transport->rank, .status = (int32_t)saved.status};
+    snprintf(note.text, sizeof note.text, "rank %d (%s): %.900s", note.origin,
+             w->peers[note.origin].host, saved.text);
+    c->call = NULL;
+    break_group(c, &note);
+    w->transport->tell(w->transport, &note);
+    mn_error_restore(&saved);
+}
+
+/* ---- What became of the others ---- */
+
+/* Appends "rank 2 (node3)". */
+static void add_rank(mn_note *note, const mn_world *w, int rank) {
+    const size_t used = strlen(note->text);
+    snprintf(note->text + used, sizeof note->text - used, "rank %d (%s)", rank,
+             w->peers[rank].host);
+}
+
+static void add_text(mn_note *note, const char *text) {
+    const size_t used = strlen(note->text);
+    snprintf(note->text + used, sizeof note->text - used, "%s", text);
+}
+
+/* A thread that returned while a message of it is missing. One that was seen to have returned has sent and taken all
+ * that it ever will: only then another test tells the truth. */
+static bool see_threads(mn_comm *c, mn_note *note) {
+    mn_world *w = c->world;
+    for (int i = 0; i < c->count; i++) {
+        mn_message *m = &c->messages[i];
+        if (m->done || !w->transport->ended(w->transport, m->peer)) continue;
+        if (w->transport->test(w->transport, m, 1) != MN_OK || m->done) continue;
+        add_rank(note, w, m->peer);
+        add_text(note, " has ended");
+        return true;
+    }
+    return false;
+}
+
+/* A process of this host that is gone, or has been stopped for some time: any, since no rank can do without the
+ * others, and the one that is waited for may itself wait for it. */
+static bool see_processes(mn_comm *c, wait_state *s, mn_note *note) {
+    mn_world *w = c->world;
+    const int mine = w->transport->rank;
+    bool one_is_stopped = false;
+    char text[64];
+    for (int r = 0; r < w->transport->size; r++) {
+        const mn_process *p = &w->peers[r];
+        if (r == mine || p->place != w->peers[mine].place) continue;
+        const mn_process_state state = mn_process_look(p);
+        if (state == MN_PROCESS_RUNS) continue;
+        if (state == MN_PROCESS_STOPPED) {
+            one_is_stopped = true;
+            if (s->stopped_looks < LOOKS_STOPPED) continue;
+        }
+        add_rank(note, w, r);
+        snprintf(text, sizeof text, " %s (process %lld)",
+                 state == MN_PROCESS_GONE ? "has ended" : "is stopped", (long long)p->id);
+        add_text(note, text);
+        return true;
+    }
+    s->stopped_looks = one_is_stopped ? s->stopped_looks + 1 : 0;
+    return false;
+}
+
+/* Names those whose messages are missing. */
+static void see_late(mn_comm *c, mn_note *note) {
+    enum { NAMED = 4 };
+    int late = 0;
+    char text[96];
+    for (int r = 0; r < c->world->transport->size; r++) {
+        bool missing = false;
+        for (int i = 0; i < c->count; i++)
+            missing |= !c->messages[i].done && c->messages[i].peer == r;
+        if (!missing) continue;
+        if (late++ >= NAMED) continue;
+        if (late > 1) add_text(note, ", ");
+        add_rank(note, c->world, r);
+    }
+    if (late > NAMED) {
+        snprintf(text, sizeof text, " and %d more", late - NAMED);
+        add_text(note, text);
+    }
+    snprintf(text, sizeof text, " %s not come within %g s", late > 1 ? "have" : "has",
+             c->world->timeout);
+    add_text(note, text);
+}
+
+/* One look around: fails when the wait is in vain. `s` may begin as zeros. */
+static mn_status look(mn_comm *c, wait_state *s) {
+    mn_world *w = c->world;
+    mn_note note = {0};
+    if (w->broken) return broken_error(w);
+    if (w->transport->told(w->transport, &note)) return break_group(c, &note);
+    const double now = mn_now(), step = s->now > 0 ? now - s->now : 0;
+    s->now = now;
+    s->waited += step < 1 ? step : 1; /* a process that was stopped itself has not waited */
+    if (!w->transport->processes) {
+        if (see_threads(c, &note)) return break_and_tell(c, &note);
+    } else if (now - s->looked >= (mn_stop_requested() ? look_every_stopping : look_every)) {
+        s->looked = now;
+        if (see_processes(c, s, &note)) return break_and_tell(c, &note);
+    }
+    if (s->waited < w->timeout) return MN_OK;
+    see_late(c, &note);
+    return break_and_tell(c, &note);
+}
+
+mn_status mn_comm_check(mn_comm *c) {
+    if (!c) return MN_OK;
+    wait_state s = {.stopped_looks = c->stopped_looks};
+    c->count = 0;
+    const mn_status st = look(c, &s);
+    c->stopped_looks = s.stopped_looks;
+    return st;
+}
+
+/* ---- Messages ---- */
+
+mn_status mn_call_begin(mn_comm *c, const char *call, size_t bytes) {
+    mn_note note = {0};
+    mn_world *w = c->world;
+    c->call = call;
+    c->call_bytes = bytes;
+    c->count = 0;
+    if (w->broken) return broken_error(w);
+    return w->transport->told(w->transport, &note) ? break_group(c, &note) : MN_OK;
+}
+
+static mn_message *next_message(mn_comm *c, int rank, size_t bytes) {
+    mn_message *m = &c->messages[c->count++];
+    *m = (mn_message){.peer = c->ranks[rank], .channel = c->channel, .bytes = bytes};
+    return m;
+}
+
+void mn_send(mn_comm *c, int rank, const void *from, size_t bytes) {
+    mn_message *m = next_message(c, rank, bytes);
+    m->sends = true;
+    m->from = from;
+}
+
+void mn_receive(mn_comm *c, int rank, void *into, size_t bytes) {
+    next_message(c, rank, bytes)->into = into;
+}
+
+static bool all_done(const mn_comm *c) {
+    for (int i = 0; i < c->count; i++)
+        if (!c->messages[i].done) return false;
+    return true;
+}
+
+mn_status mn_exchange(mn_comm *c) {
+    mn_transport *t = c->world->transport;
+    wait_state s = {0};
+    mn_status st = t->start(t, c->messages, c->count);
+    while (st == MN_OK) {
+        st = t->test(t, c->messages, c->count);
+        if (st != MN_OK || all_done(c)) break;
+        st = look(c, &s);
+        if (st == MN_OK) t->pause(t, c->messages, c->count, s.rounds++);
+    }
+    if (st != MN_OK) {
+        t->cancel(t, c->messages, c->count);
+        if (!c->world->broken) st = mn_comm_break(c, mn_error()); /* the transport itself failed */
+    }
+    c->count = 0;
+    return st;
+}
