@@ -37,7 +37,7 @@ static mn_status open_memory(lesson *l) {
     const mn_memory_options options = {.from = 0.7, .to = 0.8, .gate = 1, .seed = seed};
     mn_train_defaults(&l->options);
     MN_TRY(mn_memory_create(&l->memory, l->b->model, &options));
-    return mn_params_open(&l->params, l->b->model, l->memory, &l->options);
+    return mn_params_open(&l->params, l->b->model, l->memory, &l->options, NULL);
 }
 
 static mn_status open_tape(lesson *l) {
@@ -46,8 +46,7 @@ static mn_status open_tape(lesson *l) {
     int64_t bytes = 0;
     MN_TRY(mn_tape_plan(&bytes, l->b->model, l->memory, &options));
     MN_TRY(mn_bench_want_memory((double)bytes, "training"));
-    return mn_tape_open(&l->tape, l->b->model, l->memory, l->params.memory_state[0], NULL,
-                        &options);
+    return mn_tape_open(&l->tape, l->b->model, l->memory, l->params.memory_grads, NULL, &options);
 }
 
 static mn_status open_texts(lesson *l) {

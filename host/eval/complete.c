@@ -5,7 +5,6 @@
  * variants go together; then they part, and each decodes for itself. */
 #include "eval/feed.h"
 #include "eval/plan.h"
-#include "mneme/signals.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +26,8 @@ typedef struct work {
     draft *drafts;     /* [variants][items] */
     int64_t *valid;    /* own tokens of the prompt and the common part that the cache still holds */
     int64_t *requests; /* of the batch, for the hooks */
-    int64_t trunk_rows; /* cache rows of the open trunks */
+    int64_t trunk_rows;  /* cache rows of the open trunks */
+    int64_t trunk_group; /* the first group whose trunks they are; -1: none yet */
     int64_t max_items, max_groups;
 } work;
 
@@ -50,7 +50,12 @@ static void work_close(work *w) {
 
 static mn_status work_open(work *w, mn_session *session, const mn_plan *plan,
                            mn_completion *answers, const mn_complete_hooks *hooks) {
-    *w = (work){.plan = plan, .hooks = hooks, .answers = answers, .max_items = 1, .max_groups = 1};
+    *w = (work){.plan = plan,
+                .hooks = hooks,
+                .answers = answers,
+                .trunk_group = -1,
+                .max_items = 1,
+                .max_groups = 1};
     for (int64_t i = 0; i < plan->batch_count; i++) {
         const plan_batch *b = &plan->batches[i];
         if (b->item_count > w->max_items) w->max_items = b->item_count;
@@ -306,29 +311,64 @@ static mn_status run_batch(work *w, const plan_batch *b) {
     return MN_OK;
 }
 
+static void list_requests(work *w, const plan_batch *b) {
+    for (int64_t i = 0; i < b->item_count; i++)
+        w->requests[i] = w->plan->items[b->first_item + i].request;
+}
+
+static mn_status answer_batch(work *w, int64_t batch) {
+    const plan_batch *b = &w->plan->batches[batch];
+    list_requests(w, b);
+    select_all(w, batch);
+    if (b->opens || w->trunk_group != b->first_group) MN_TRY(feed_trunks(w, b));
+    w->trunk_group = b->first_group;
+    MN_TRY(run_batch(w, b));
+    return w->hooks->done ? w->hooks->done(w->hooks->context, w->requests, b->item_count) : MN_OK;
+}
+
+/* Batches that nobody has answered yet; `open` has room for all. */
+static int64_t find_open(work *w, int64_t *open) {
+    const mn_complete_hooks *hooks = w->hooks;
+    int64_t count = 0;
+    for (int64_t i = 0; i < w->plan->batch_count; i++) {
+        list_requests(w, &w->plan->batches[i]);
+        if (!hooks->skip ||
+            !hooks->skip(hooks->context, w->requests, w->plan->batches[i].item_count))
+            open[count++] = i;
+    }
+    return count;
+}
+
+/* Each replica has a run of neighbours, in which slices of one group share their trunk. All make the same number of
+ * rounds, so that they can ask each other whether to go on, also those that have no batch in the last one. */
+static mn_status answer_open(work *w, const int64_t *open, int64_t count) {
+    static const mn_ranks alone = {0};
+    const mn_ranks *ranks = w->hooks->ranks ? w->hooks->ranks : &alone;
+    const int size = mn_comm_size(ranks->dp), rank = mn_comm_rank(ranks->dp);
+    const int64_t first = mn_part_begin(count, rank, size), own = mn_part_count(count, rank, size);
+    const int64_t rounds = mn_part_count(count, 0, size); /* no part has more */
+    for (int64_t r = 0; r < rounds; r++) {
+        const int64_t done = w->plan->batch_count - count + r * size;
+        bool stop = false;
+        MN_TRY(mn_comm_stop(ranks->world, &stop));
+        MN_CHECK(!stop, MN_STOPPED, "stopped on request after %lld of %lld batches",
+                 (long long)done, (long long)w->plan->batch_count);
+        MN_TRY(mn_ranks_agree(ranks, r < own ? answer_batch(w, open[first + r]) : MN_OK));
+    }
+    return MN_OK;
+}
+
 mn_status mn_complete(mn_session *session, const mn_plan *plan, mn_completion *answers,
                       const mn_complete_hooks *hooks) {
     work w;
+    int64_t *open = calloc((size_t)plan->batch_count + 1, sizeof *open);
     mn_status st = work_open(&w, session, plan, answers, hooks);
-    bool trunks_ready = false;
-    for (int64_t i = 0; st == MN_OK && i < plan->batch_count; i++) {
-        const plan_batch *b = &plan->batches[i];
-        for (int64_t j = 0; j < b->item_count; j++)
-            w.requests[j] = plan->items[b->first_item + j].request;
-        if (b->opens) trunks_ready = false;
-        if (hooks->skip && hooks->skip(hooks->context, w.requests, b->item_count)) continue;
-        if (mn_stop_requested()) {
-            st = mn_fail(MN_STOPPED, "stopped on request after %lld of %lld batches", (long long)i,
-                         (long long)plan->batch_count);
-            break;
-        }
-        select_all(&w, i);
-        if (!trunks_ready) st = feed_trunks(&w, b);
-        trunks_ready = true;
-        if (st == MN_OK) st = run_batch(&w, b);
-        if (st == MN_OK && hooks->done) st = hooks->done(hooks->context, w.requests, b->item_count);
-    }
+    if (st == MN_OK && !open)
+        st = mn_fail(MN_ERR_MEMORY, "no memory for %lld batches", (long long)plan->batch_count);
+    st = mn_ranks_agree(hooks->ranks, st);
+    if (st == MN_OK) st = answer_open(&w, open, find_open(&w, open));
     work_close(&w);
+    free(open);
     return st;
 }
 

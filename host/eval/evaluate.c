@@ -1,5 +1,5 @@
 /* evaluate.c - from a prepared folder to predictions: prompts, one pass, answers, results. */
-#include "eval/evaluation.h"
+#include "eval/journal.h"
 #include "mneme/log.h"
 #include "mneme/version.h"
 
@@ -99,7 +99,9 @@ static mn_status batch_done(void *context, const int64_t *prompts, int64_t count
     mn_evaluation *e = context;
     MN_TRY(mn_effect_check(e, prompts, count));
     MN_TRY(mn_journal_add(e, prompts, count));
-    mn_progress_add(e->progress, count);
+    for (int64_t v = e->first_variant; v < e->variant_count; v++)
+        for (int64_t i = 0; i < count; i++) mn_eval_answer(e, v, prompts[i])->here = true;
+    mn_progress_add(e->progress, count * mn_comm_size(e->ranks.dp)); /* others are about as far */
     return MN_OK;
 }
 
@@ -127,13 +129,15 @@ static mn_status answer_prompts(mn_evaluation *e) {
                                      .done = batch_done,
                                      .eos = e->model->config.eos,
                                      .seed = o->seed,
-                                     .base_for_audit = o->no_base};
-    MN_GOTO(mn_eval_plan(&plan, &room, e));
+                                     .base_for_audit = o->no_base,
+                                     .ranks = &e->ranks};
+    st = mn_eval_plan(&plan, &room, e);
+    if (st == MN_OK) st = mn_session_open(&session, e->model, &room);
+    MN_GOTO(mn_ranks_agree(&e->ranks, st));
     mn_log(MN_LOG_INFO, "%lld prompts in %lld batches; %lld of %lld prompt tokens are computed",
            (long long)e->count, (long long)mn_plan_batches(plan), (long long)mn_plan_tokens(plan),
            (long long)mn_plan_prompt_tokens(plan));
-    MN_GOTO(mn_session_open(&session, e->model, &room));
-    e->progress = mn_progress_begin("evaluating", "prompts", e->count);
+    if (e->leads) e->progress = mn_progress_begin("evaluating", "prompts", e->count);
     st = mn_complete(session, plan, e->answers, &hooks);
     mn_progress_end(&e->progress);
     if (st == MN_STOPPED)
@@ -274,6 +278,8 @@ mn_status mn_eval_begin(mn_evaluation **out, mn_model *model, const mn_tokenizer
                          .fever = fever,
                          .options = *options,
                          .begin = mn_now()};
+    if (options->ranks) e->ranks = *options->ranks;
+    e->leads = mn_comm_rank(e->ranks.world) == 0;
     e->rows = options->limit > 0 && options->limit < fever->eval_count ? options->limit
                                                                        : fever->eval_count;
     e->results.date = wall_clock();
@@ -287,16 +293,38 @@ done:
     return st;
 }
 
+/* Ranks may see different disks: answers are told by the numbers of the prompts. */
+static mn_status same_prompts(const mn_evaluation *e) {
+    const uint64_t counts[] = {(uint64_t)e->count, (uint64_t)e->variant_count, e->ids.len};
+    uint64_t mine, first;
+    mine = mn_journal_hash(MN_JOURNAL_HASH, counts, sizeof counts);
+    mine = mn_journal_hash(mine, e->ids.data, e->ids.len * sizeof *e->ids.data);
+    first = mine;
+    MN_TRY(mn_comm_broadcast(e->ranks.world, &first, sizeof first, 0));
+    return mn_ranks_agree(&e->ranks,
+                          first == mine
+                              ? MN_OK
+                              : mn_fail(MN_ERR_DATA, "%s with %s: not the prompts that rank 0 has",
+                                        e->options.data_path, e->options.model_path));
+}
+
+static mn_status conclude(mn_evaluation *e) {
+    MN_TRY(read_answers(e));
+    return make_results(e);
+}
+
 mn_status mn_evaluation_run(mn_evaluation **out, mn_model *model, const mn_tokenizer *tokenizer,
                             const mn_fever *fever, const mn_eval_options *options) {
     mn_status st = MN_OK;
     mn_evaluation *e = NULL;
     *out = NULL;
-    MN_GOTO(mn_eval_begin(&e, model, tokenizer, fever, options));
+    st = mn_eval_begin(&e, model, tokenizer, fever, options);
+    MN_GOTO(mn_ranks_agree(options->ranks, st));
+    MN_GOTO(same_prompts(e));
     MN_GOTO(mn_journal_open(e));
     MN_GOTO(answer_prompts(e));
-    MN_GOTO(read_answers(e));
-    MN_GOTO(make_results(e));
+    MN_GOTO(mn_journal_share(e));
+    MN_GOTO(mn_ranks_agree(&e->ranks, conclude(e)));
     *out = e;
     e = NULL;
 done:
@@ -306,13 +334,18 @@ done:
 
 const mn_results *mn_evaluation_results(const mn_evaluation *e) { return &e->results; }
 
-mn_status mn_evaluation_write(mn_evaluation *e, mn_buf *path) {
+static mn_status write_all(mn_evaluation *e) {
     /* The results come last: where they are, everything is. */
     mn_status st = e->options.log_samples ? mn_samples_write(e) : MN_OK;
-    if (st == MN_OK) st = mn_results_write(path, &e->results, e->options.output_path);
+    if (st == MN_OK) st = mn_results_write(NULL, &e->results, e->options.output_path);
     if (st == MN_OK) return mn_journal_remove(e);
     if (e->options.log_samples) mn_samples_remove(e);
     return st;
+}
+
+mn_status mn_evaluation_write(mn_evaluation *e, mn_buf *path) {
+    if (path) MN_TRY(mn_results_path(path, &e->results, e->options.output_path));
+    return mn_ranks_agree(&e->ranks, e->leads ? write_all(e) : MN_OK);
 }
 
 void mn_evaluation_close(mn_evaluation **evaluation) {

@@ -15,7 +15,8 @@ typedef struct eval_prompt {
 typedef struct eval_answer {
     int8_t generated; /* read off the text, -1 unreadable */
     int8_t chosen;    /* the likeliest candidate */
-    bool known;       /* answered before this run, by the journal */
+    bool known;       /* by the journal or from another rank */
+    bool here;        /* answered by this rank in this run */
 } eval_answer;
 
 typedef struct eval_variant {
@@ -42,7 +43,9 @@ struct mn_evaluation {
     eval_answer *read;                    /* [variant_count][count] */
     mn_ids ids;
     mn_ids candidates[MN_LABELS];
-    mn_buf text; /* scratch */
+    mn_buf text;    /* scratch */
+    mn_ranks ranks; /* who works on it */
+    bool leads;     /* this is rank 0 of all: it alone reads journals and writes results */
     journal *journal;
     struct mn_progress *progress;
     double begin;
@@ -80,11 +83,13 @@ mn_status mn_eval_variants(mn_evaluation *e);
 mn_status mn_effect_check(const mn_evaluation *e, const int64_t *prompts, int64_t count);
 mn_status mn_effect_audit(mn_evaluation *e);
 
-/* The journal of this evaluation below its output folder: answers that an earlier run left are put
- * into e->answers and marked known in e->read. */
+/* journal.c; opening and sharing are collective. Answers that an earlier run left below the output folder, whatever
+ * the number of its ranks, are put into e->answers and marked known in e->read. */
 mn_status mn_journal_open(mn_evaluation *e);
 mn_status mn_journal_add(mn_evaluation *e, const int64_t *prompts, int64_t count);
-mn_status mn_journal_remove(mn_evaluation *e);
+/* Gives every rank the answers of all: then every prompt is known. */
+mn_status mn_journal_share(mn_evaluation *e);
+mn_status mn_journal_remove(mn_evaluation *e); /* those of all ranks */
 void mn_journal_close(journal **j);
 
 /* One samples file per shot count and variant; its prompts, generations, log-likelihoods and answers. */

@@ -1,189 +1,41 @@
-/* journal.c - answers on disk as they come: one JSON line per prompt and variant, synced after every
- * batch.
+/* journal.c - answers on disk as they come, synced after every batch, and from rank to rank at the end.
  *
  * The file's name carries a hash of everything that the answers depend on, and its first line says
  * it in full; another evaluation has another journal. A line that a crash cut short is dropped. The
  * first line ends with the time of the first start: it names the files of the results, so that an
- * evaluation that is killed while it writes them writes the same ones again. */
-#include "eval/evaluation.h"
+ * evaluation that is killed while it writes them writes the same ones again.
+ *
+ * Of several ranks, one of each replica keeps a journal: rank 0 journal_<hash>.jsonl, as if it were alone, replica R
+ * journal_<hash>.rank-R.jsonl. Rank 0 reads all that earlier runs have left, takes the lines of the others over into its
+ * own, and tells everybody; so the next run may have any number of ranks. */
+#include "eval/journal.h"
 #include "mneme/log.h"
-#include "mneme/version.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 struct journal {
-    char *path;
+    char *path; /* NULL: another rank of the replica keeps it */
     int fd;
     mn_buf lines; /* scratch */
 };
 
-static mn_status append_file(mn_buf *out, const char *path) {
-    struct stat info;
-    if (stat(path, &info) != 0) return MN_OK;
-    return mn_buf_printf(out, "%lld.%lld.%09ld;", (long long)info.st_size,
-                         (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
-}
-
-/* Sizes and times of the model's files: enough to notice that they were replaced. */
-static mn_status append_files(mn_buf *out, const mn_model *m) {
-    static const char *const beside[] = {"config.json", "tokenizer.json", "tokenizer.model",
-                                         "tokenizer_config.json"};
-    const char *last = "";
-    mn_buf path = {0};
-    mn_status st = MN_OK;
-    for (int64_t i = 0; m->checkpoint && i < mn_checkpoint_count(m->checkpoint); i++) {
-        const char *file = mn_checkpoint_at(m->checkpoint, i)->file;
-        if (strcmp(file, last) != 0) MN_GOTO(append_file(out, file));
-        last = file;
-    }
-    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
-        MN_GOTO(mn_path_join(&path, m->path, beside[i]));
-        MN_GOTO(append_file(out, path.data));
-    }
-done:
-    mn_buf_free(&path);
-    return st;
-}
-
-static uint64_t fnv1a(uint64_t hash, const void *bytes, size_t len) {
-    const unsigned char *p = bytes;
-    for (size_t i = 0; i < len; i++) hash = (hash ^ p[i]) * UINT64_C(1099511628211);
-    return hash;
-}
-
-static const uint64_t fnv_start = UINT64_C(14695981039346656037);
-
-/* Of the numbers of a memory: adapters are small enough to be read as a whole. */
-static mn_status hash_memory(uint64_t *out, const mn_memory *m) {
-    mn_status st = MN_OK;
-    mn_buf bytes = {0};
-    *out = fnv_start;
-    for (int64_t i = 0; i < m->count; i++) {
-        const mn_memory_layer *l = &m->layers[i];
-        const mn_tensor *const tensors[MN_MEMORY_PARAMS] = {
-            &l->up_w, &l->up_b, &l->down_w, &l->down_b, &l->norm_w, &l->norm_b, &l->gate};
-        *out = fnv1a(*out, &l->block, sizeof l->block);
-        for (int t = 0; t < MN_MEMORY_PARAMS; t++) {
-            const size_t len = mn_tensor_bytes(tensors[t]);
-            mn_buf_clear(&bytes);
-            MN_GOTO(mn_buf_reserve(&bytes, len));
-            MN_GOTO(m->device->download(m->device, bytes.data, tensors[t]->data, len));
-            *out = fnv1a(*out, bytes.data, len);
-        }
-    }
-done:
-    mn_buf_free(&bytes);
-    return st;
-}
-
-/* Another set of variants is another evaluation: lines tell variants by their numbers. */
-static mn_status append_variants(mn_buf *out, const mn_evaluation *e) {
-    if (e->variant_count == 1) return MN_OK;
-    MN_TRY(mn_buf_printf(out, ", \"base\": %d, \"memories\": [", e->first_variant == 0));
-    for (int64_t v = 1; v < e->variant_count; v++) {
-        uint64_t hash = 0;
-        MN_TRY(hash_memory(&hash, e->memories[v]));
-        MN_TRY(mn_buf_puts(out, v > 1 ? ", [" : "["));
-        MN_TRY(mn_json_quote(out, e->variants[v].name, strlen(e->variants[v].name)));
-        MN_TRY(mn_buf_printf(out, ", \"%016llx\"]", (unsigned long long)hash));
-    }
-    return mn_buf_puts(out, "]");
-}
-
-/* The first line up to its date: everything that decides the answers. */
-static mn_status make_header(mn_buf *out, const mn_evaluation *e) {
-    const mn_eval_options *o = &e->options;
-    mn_buf files = {0};
-    mn_status st = MN_OK;
-    MN_GOTO(append_files(&files, e->model));
-    MN_GOTO(mn_buf_puts(out, "{\"journal\": \"mneme " MNEME_VERSION "\", \"model\": "));
-    MN_GOTO(mn_json_quote(out, o->model_path, strlen(o->model_path)));
-    MN_GOTO(mn_buf_printf(out, ", \"files\": \"%s\", \"data\": \"%s\", \"shots\": [",
-                          files.data ? files.data : "", e->fever->sha256));
-    for (int i = 0; i < o->shots_count; i++)
-        MN_GOTO(mn_buf_printf(out, "%s%d", i ? ", " : "", o->shots[i]));
-    MN_GOTO(mn_buf_printf(out,
-                          "], \"generate\": %d, \"choice\": %d, \"limit\": %lld, \"batch_size\": "
-                          "%lld, \"max_gen_toks\": %lld, \"share_prefixes\": %d, \"compute\": %d",
-                          o->generate, o->choice, (long long)o->limit, (long long)o->batch_size,
-                          (long long)o->max_gen_toks, o->share_prefixes, (int)o->compute));
-    MN_GOTO(append_variants(out, e));
-done:
-    mn_buf_free(&files);
-    return st;
-}
-
-/* <folder of the results>/journal_<hash>.jsonl, the folder made. */
-static mn_status make_path(char **out, const mn_evaluation *e, const mn_buf *header) {
-    mn_buf path = {0};
-    mn_status st = MN_OK;
-    MN_GOTO(mn_results_path(&path, &e->results, e->options.output_path));
-    char *slash = strrchr(path.data, '/');
-    path.len = slash ? (size_t)(slash - path.data) : 0;
-    path.data[path.len] = '\0';
-    if (slash) MN_GOTO(mn_make_dirs(path.data));
-    MN_GOTO(mn_buf_printf(&path, "%sjournal_%016llx.jsonl", slash ? "/" : "",
-                          (unsigned long long)fnv1a(fnv_start, header->data, header->len)));
-    *out = path.data;
-    path = (mn_buf){0};
-done:
-    mn_buf_free(&path);
-    return st;
-}
-
-/* The audit's part of a line. */
-static mn_status read_audit(mn_completion *a, const mn_memory *m, const mn_json *doc) {
-    const cJSON *list, *item;
-    int64_t i = 0;
-    MN_TRY(mn_json_i64(&a->outputs, doc, doc->root, "outputs", 0, INT32_MAX));
-    const cJSON *change = cJSON_GetObjectItemCaseSensitive(doc->root, "logit_change");
-    a->compared = cJSON_IsNumber(change);
-    a->logit_change = a->compared ? change->valuedouble : 0;
-    MN_TRY(mn_json_array(&list, doc, doc->root, "change"));
-    if (cJSON_GetArraySize(list) != m->count)
-        return mn_json_fail(doc, list, "expected %lld numbers", (long long)m->count);
-    if (!a->change) a->change = calloc((size_t)m->count, sizeof *a->change);
-    MN_CHECK(a->change, MN_ERR_MEMORY, "no memory for the effect audit");
-    cJSON_ArrayForEach(item, list) {
-        if (!cJSON_IsNumber(item)) return mn_json_fail(doc, item, "expected a number");
-        a->change[i++] = item->valuedouble;
-    }
-    return MN_OK;
-}
-
-static mn_status read_line(mn_evaluation *e, const mn_json *doc) {
-    int64_t prompt = 0, variant = 0;
-    const cJSON *list, *item;
-    int c = 0;
-    MN_TRY(mn_json_i64(&prompt, doc, doc->root, "prompt", 0, e->count - 1));
-    if (e->variant_count > 1)
-        MN_TRY(mn_json_i64(&variant, doc, doc->root, "variant", e->first_variant,
-                           e->variant_count - 1));
-    mn_completion *a = mn_eval_completion(e, variant, prompt);
-    a->generated.len = 0;
-    MN_TRY(mn_json_array(&list, doc, doc->root, "ids"));
-    cJSON_ArrayForEach(item, list) {
-        int64_t id = 0;
-        MN_TRY(mn_json_as_i64(&id, doc, item, 0, e->model->config.vocab - 1));
-        MN_TRY(mn_ids_push(&a->generated, (int32_t)id));
-    }
-    MN_TRY(mn_json_array(&list, doc, doc->root, "logprob"));
-    cJSON_ArrayForEach(item, list) {
-        if (c == MN_LABELS || !cJSON_IsNumber(item))
-            return mn_json_fail(doc, item, "expected %d numbers", MN_LABELS);
-        a->logprob[c++] = item->valuedouble;
-    }
-    if (c < MN_LABELS) return mn_json_fail(doc, list, "expected %d numbers", MN_LABELS);
-    if (e->memories[variant]) MN_TRY(read_audit(a, e->memories[variant], doc));
-    mn_eval_answer(e, variant, prompt)->known = true;
-    return MN_OK;
+/* <folder of the results>/journal_<hash>, the folder made. */
+static mn_status make_stem(mn_buf *path, const mn_evaluation *e, const mn_buf *header) {
+    MN_TRY(mn_results_path(path, &e->results, e->options.output_path));
+    char *slash = strrchr(path->data, '/');
+    path->len = slash ? (size_t)(slash - path->data) : 0;
+    path->data[path->len] = '\0';
+    if (slash) MN_TRY(mn_make_dirs(path->data));
+    return mn_buf_printf(
+        path, "%sjournal_%016llx", slash ? "/" : "",
+        (unsigned long long)mn_journal_hash(MN_JOURNAL_HASH, header->data, header->len));
 }
 
 /* Prompts to which every variant has answered. */
@@ -211,43 +63,27 @@ static double read_date(const char *text, size_t most, size_t *len) {
     return date;
 }
 
-/* Takes over the complete lines of an earlier run; *kept is their length in bytes. */
+/* Takes over the complete lines of an earlier run and appends them to `lines`; *kept is their length in the file, the
+ * first line's included. */
 static mn_status read_journal(mn_evaluation *e, const char *path, const mn_buf *header,
-                              size_t *kept) {
+                              mn_buf *lines, size_t *kept) {
     mn_status st = MN_OK;
-    mn_buf name = {0};
     mn_map *map = NULL;
     *kept = 0;
     MN_TRY(mn_map_open(&map, path));
     const char *text = (const char *)map->data;
-    size_t len = map->size;
+    size_t len = map->size, begin = header->len, date_len = 0;
     while (len > 0 && text[len - 1] != '\n') len--;
-    size_t begin = header->len, date_len = 0;
     if (len < begin || memcmp(text, header->data, begin) != 0) goto done;
     const double date = read_date(text + begin, len - begin, &date_len);
     if (!(date > 0 && date < 253402300800.0 /* year 10000 */)) goto done;
     begin += date_len;
-    mn_lines lines = mn_lines_over(text + begin, len - begin);
-    const char *line;
-    size_t line_len;
-    while (mn_lines_next(&lines, &line, &line_len)) {
-        mn_json *doc = NULL;
-        mn_buf_clear(&name);
-        MN_GOTO(mn_buf_printf(&name, "%s:%lld", path, (long long)lines.number + 1));
-        MN_GOTO(mn_json_parse(&doc, line, line_len, name.data));
-        st = read_line(e, doc);
-        mn_json_close(&doc);
-        if (st != MN_OK) goto done;
-    }
+    MN_GOTO(mn_journal_take(e, text + begin, len - begin, path));
+    MN_GOTO(mn_buf_append(lines, text + begin, len - begin));
     *kept = len;
-    e->results.first = date;
-    const int64_t answers = count_known(e);
-    if (answers)
-        mn_log(MN_LOG_INFO, "going on: %lld of %lld prompts were answered before",
-               (long long)answers, (long long)e->count);
+    if (!(e->results.first > 0)) e->results.first = date;
 done:
     mn_map_close(&map);
-    mn_buf_free(&name);
     return st;
 }
 
@@ -263,73 +99,182 @@ static mn_status append(const journal *j, const char *text, size_t len) {
     return MN_OK;
 }
 
-mn_status mn_journal_open(mn_evaluation *e) {
+/* ---- the journals of other ranks ---- */
+
+typedef mn_status visitor(mn_evaluation *e, const char *path, void *context);
+static mn_status visit_others(mn_evaluation *e, visitor *visit, void *context) {
+    const char *own = e->journal->path;
     mn_status st = MN_OK;
-    mn_buf header = {0};
-    size_t kept = 0;
-    journal *j = calloc(1, sizeof *j);
-    MN_CHECK(j, MN_ERR_MEMORY, "no memory for a journal");
-    j->fd = -1;
-    e->journal = j;
-    MN_GOTO(make_header(&header, e));
-    MN_GOTO(make_path(&j->path, e, &header));
-    j->fd = open(j->path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-    if (j->fd >= 0 && flock(j->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-        st = mn_fail(MN_ERR_IO, "%s: another mneme is at this evaluation", j->path);
-        goto done;
-    }
-    if (j->fd >= 0) MN_GOTO(read_journal(e, j->path, &header, &kept));
-    if (j->fd < 0 || ftruncate(j->fd, (off_t)kept) != 0 || lseek(j->fd, 0, SEEK_END) < 0) {
-        st = mn_fail_errno(j->path);
-        goto done;
-    }
-    if (kept == 0) {
-        MN_GOTO(mn_buf_printf(&header, ", \"date\": %.6f}\n", e->results.date));
-        st = append(j, header.data, header.len);
-    }
+    mn_buf pattern = {0};
+    glob_t found = {0};
+    /* The hash stands before the last dot; folders may have what glob takes for a pattern. */
+    for (const char *p = own; p < strrchr(own, '.'); p++)
+        MN_GOTO(mn_buf_printf(&pattern, "%s%c", strchr("*?[]\\", *p) ? "\\" : "", *p));
+    MN_GOTO(mn_buf_puts(&pattern, ".rank-*.jsonl"));
+    if (glob(pattern.data, 0, NULL, &found) == 0)
+        for (size_t i = 0; st == MN_OK && i < found.gl_pathc; i++)
+            st = visit(e, found.gl_pathv[i], context);
 done:
+    globfree(&found);
+    mn_buf_free(&pattern);
+    return st;
+}
+
+typedef struct earlier {
+    const mn_buf *header;
+    mn_buf *lines;
+} earlier;
+
+static mn_status read_other(mn_evaluation *e, const char *path, void *context) {
+    const earlier *into = context;
+    size_t kept = 0;
+    return read_journal(e, path, into->header, into->lines, &kept);
+}
+
+static mn_status remove_other(mn_evaluation *e, const char *path, void *context) {
+    (void)e, (void)context;
+    return unlink(path) == 0 || errno == ENOENT ? MN_OK : mn_fail_errno(path);
+}
+
+/* ---- opening ---- */
+
+/* The first line of a new journal. */
+static mn_status begin(journal *j, const mn_evaluation *e, const mn_buf *header) {
+    mn_buf *line = &j->lines;
+    mn_buf_clear(line);
+    MN_TRY(mn_buf_append(line, header->data, header->len));
+    MN_TRY(mn_buf_printf(line, ", \"date\": %.6f}\n",
+                         e->results.first > 0 ? e->results.first : e->results.date));
+    return append(j, line->data, line->len);
+}
+
+/* Rank 0: its own journal, with those of the others; `lines` gets all that is known. */
+static mn_status open_first(mn_evaluation *e, const mn_buf *header, mn_buf *lines) {
+    journal *j = e->journal;
+    size_t kept = 0;
+    j->fd = open(j->path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (j->fd < 0) return mn_fail_errno(j->path);
+    if (flock(j->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return mn_fail(MN_ERR_IO, "%s: another mneme is at this evaluation", j->path);
+    MN_TRY(read_journal(e, j->path, header, lines, &kept));
+    if (ftruncate(j->fd, (off_t)kept) != 0 || lseek(j->fd, 0, SEEK_END) < 0)
+        return mn_fail_errno(j->path);
+    const size_t own = lines->len;
+    MN_TRY(visit_others(e, read_other, &(earlier){header, lines}));
+    if (kept == 0) MN_TRY(begin(j, e, header));
+    /* On the disk before the others go: a crash in between only repeats lines. */
+    if (lines->len > own) MN_TRY(append(j, lines->data + own, lines->len - own));
+    MN_TRY(visit_others(e, remove_other, NULL));
+    const int64_t answers = count_known(e);
+    if (answers)
+        mn_log(MN_LOG_INFO, "going on: %lld of %lld prompts were answered before",
+               (long long)answers, (long long)e->count);
+    return MN_OK;
+}
+
+static mn_status lead(mn_evaluation *e, mn_buf *header, mn_buf *stem, mn_buf *lines) {
+    MN_TRY(make_stem(stem, e, header));
+    e->journal->path = malloc(stem->len + sizeof ".jsonl");
+    MN_CHECK(e->journal->path, MN_ERR_MEMORY, "no memory for a journal");
+    memcpy(e->journal->path, stem->data, stem->len);
+    strcpy(e->journal->path + stem->len, ".jsonl");
+    return open_first(e, header, lines);
+}
+
+/* The others take part with what rank 0 has read; the first rank of each replica keeps a journal. */
+static mn_status follow(mn_evaluation *e, const mn_buf *header, mn_buf *stem, const mn_buf *lines) {
+    journal *j = e->journal;
+    MN_TRY(mn_journal_take(e, lines->data ? lines->data : "", lines->len, stem->data));
+    if (mn_comm_rank(e->ranks.tp) > 0) return MN_OK;
+    MN_TRY(mn_buf_printf(stem, ".rank-%d.jsonl", mn_comm_rank(e->ranks.dp)));
+    j->path = stem->data;
+    *stem = (mn_buf){0};
+    j->fd = open(j->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    return j->fd < 0 ? mn_fail_errno(j->path) : begin(j, e, header);
+}
+
+/* What rank 0 has, to all. */
+static mn_status hand_out(const mn_evaluation *e, mn_buf *text) {
+    mn_comm *world = e->ranks.world;
+    uint64_t len = text->len;
+    MN_TRY(mn_comm_broadcast(world, &len, sizeof len, 0));
+    if (!e->leads) {
+        mn_buf_clear(text);
+        MN_TRY(mn_buf_reserve(text, len));
+        text->len = len;
+        text->data[len] = '\0';
+    }
+    return len > 0 ? mn_comm_broadcast(world, text->data, len, 0) : MN_OK;
+}
+
+mn_status mn_journal_open(mn_evaluation *e) {
+    const mn_ranks *ranks = &e->ranks;
+    mn_status st = MN_OK;
+    mn_buf header = {0}, stem = {0}, lines = {0};
+    e->journal = calloc(1, sizeof *e->journal);
+    if (!e->journal) st = mn_fail(MN_ERR_MEMORY, "no memory for a journal");
+    else e->journal->fd = -1;
+    /* Where ranks share a model, a memory's numbers are spread over them. */
+    if (st == MN_OK && mn_comm_rank(ranks->dp) == 0) st = mn_journal_header(&header, e);
+    if (st == MN_OK && e->leads) st = lead(e, &header, &stem, &lines);
+    MN_GOTO(mn_ranks_agree(ranks, st));
+    if (!ranks->world) goto done;
+    MN_GOTO(mn_comm_broadcast(ranks->world, &e->results.date, sizeof e->results.date, 0));
+    MN_GOTO(mn_comm_broadcast(ranks->world, &e->results.first, sizeof e->results.first, 0));
+    MN_GOTO(hand_out(e, &header));
+    MN_GOTO(hand_out(e, &stem));
+    MN_GOTO(hand_out(e, &lines));
+    st = mn_ranks_agree(ranks, e->leads ? MN_OK : follow(e, &header, &stem, &lines));
+done:
+    mn_buf_free(&lines);
+    mn_buf_free(&stem);
     mn_buf_free(&header);
     return st;
 }
 
-static mn_status put_line(mn_buf *out, const mn_evaluation *e, int64_t variant, int64_t prompt) {
-    const mn_completion *a = mn_eval_completion(e, variant, prompt);
-    const mn_memory *memory = e->memories[variant];
-    MN_TRY(mn_buf_printf(out, "{\"prompt\": %lld", (long long)prompt));
-    if (e->variant_count > 1) MN_TRY(mn_buf_printf(out, ", \"variant\": %lld", (long long)variant));
-    MN_TRY(mn_buf_puts(out, ", \"ids\": ["));
-    for (size_t t = 0; t < a->generated.len; t++)
-        MN_TRY(mn_buf_printf(out, "%s%d", t ? ", " : "", a->generated.data[t]));
-    MN_TRY(mn_buf_puts(out, "], \"logprob\": ["));
-    for (int c = 0; c < MN_LABELS; c++) {
-        if (c) MN_TRY(mn_buf_puts(out, ", "));
-        MN_TRY(mn_json_number(out, a->logprob[c]));
-    }
-    MN_TRY(mn_buf_puts(out, "]"));
-    if (!memory) return mn_buf_puts(out, "}\n");
-    MN_TRY(mn_buf_printf(out, ", \"outputs\": %lld, \"change\": [", (long long)a->outputs));
-    for (int64_t m = 0; m < memory->count; m++) {
-        if (m) MN_TRY(mn_buf_puts(out, ", "));
-        MN_TRY(mn_json_number(out, a->change[m]));
-    }
-    MN_TRY(mn_buf_puts(out, "], \"logit_change\": "));
-    MN_TRY(a->compared ? mn_json_number(out, a->logit_change) : mn_buf_puts(out, "null"));
-    return mn_buf_puts(out, "}\n");
-}
+/* ---- from then on ---- */
 
 mn_status mn_journal_add(mn_evaluation *e, const int64_t *prompts, int64_t count) {
     mn_buf *out = &e->journal->lines;
+    if (!e->journal->path) return MN_OK;
     mn_buf_clear(out);
-    for (int64_t i = 0; i < count; i++)
-        for (int64_t v = e->first_variant; v < e->variant_count; v++)
-            MN_TRY(put_line(out, e, v, prompts[i]));
+    for (int64_t i = 0; i < count; i++) MN_TRY(mn_journal_put(out, e, prompts[i]));
     return append(e->journal, out->data, out->len);
 }
 
-mn_status mn_journal_remove(mn_evaluation *e) {
-    if (e->journal->path && unlink(e->journal->path) != 0 && errno != ENOENT)
-        return mn_fail_errno(e->journal->path);
+static mn_status put_own(mn_buf *out, const mn_evaluation *e) {
+    for (int64_t i = 0; i < e->count; i++)
+        if (mn_eval_answer(e, e->first_variant, i)->here) MN_TRY(mn_journal_put(out, e, i));
     return MN_OK;
+}
+
+static mn_status take_all(mn_evaluation *e, const mn_buf *lines) {
+    MN_TRY(mn_journal_take(e, lines->data ? lines->data : "", lines->len, "answers of all ranks"));
+    const int64_t known = count_known(e);
+    MN_CHECK(known == e->count, MN_ERR_COMM,
+             "%lld of %lld prompts have an answer: the ranks have not made the same plan",
+             (long long)known, (long long)e->count);
+    return MN_OK;
+}
+
+mn_status mn_journal_share(mn_evaluation *e) {
+    const mn_ranks *ranks = &e->ranks;
+    mn_status st = MN_OK;
+    mn_buf own = {0}, all = {0};
+    if (mn_comm_size(ranks->dp) == 1) return MN_OK;
+    MN_GOTO(mn_ranks_agree(ranks, put_own(&own, e)));
+    MN_GOTO(mn_comm_gather(ranks->dp, &all, own.data, own.len, -1));
+    st = mn_ranks_agree(ranks, take_all(e, &all));
+done:
+    mn_buf_free(&all);
+    mn_buf_free(&own);
+    return st;
+}
+
+mn_status mn_journal_remove(mn_evaluation *e) {
+    if (!e->leads) return MN_OK;
+    MN_TRY(visit_others(e, remove_other, NULL));
+    return remove_other(e, e->journal->path, NULL);
 }
 
 void mn_journal_close(journal **j) {

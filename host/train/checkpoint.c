@@ -25,40 +25,24 @@ static const char *const means[] = {"exp_avg", "exp_avg_sq"};
 
 typedef char tensor_name[128];
 
-static const mn_tensor *mean_of(const train_param *p, int which) {
-    return which == 0 ? p->mean : p->square;
-}
-
 /* ---- writing ---- */
 
-/* The host's view of a tensor; *copy is to be freed. */
-static mn_status host_view(mn_tensor *out, void **copy, mn_device *device, const mn_tensor *t) {
-    *out = *t;
-    *copy = NULL;
-    if (device->host_memory) return MN_OK;
-    *copy = malloc(mn_tensor_bytes(t));
-    MN_CHECK(*copy, MN_ERR_MEMORY, "no memory for %zu bytes of a checkpoint", mn_tensor_bytes(t));
-    out->data = *copy;
-    return device->download(device, *copy, t->data, mn_tensor_bytes(t));
-}
-
-static mn_status save_optimizer(const trainer *t, const char *path) {
+/* Views of both means of every parameter; the vectors in `moments` have the numbers. */
+static mn_status save_optimizer(const trainer *t, const char *path, const float *const moments[2]) {
     const int64_t count = 2 * t->params.count;
     mn_status st = MN_OK;
     mn_stored *tensors = calloc((size_t)count, sizeof *tensors);
     tensor_name *names = calloc((size_t)count, sizeof *names);
-    void **copies = calloc((size_t)count, sizeof *copies);
-    MN_CHECK_GOTO(tensors && names && copies, MN_ERR_MEMORY, "%s: no memory", path);
+    MN_CHECK_GOTO(tensors && names, MN_ERR_MEMORY, "%s: no memory", path);
     for (int64_t i = 0; i < count; i++) {
         const train_param *p = &t->params.items[i / 2];
         snprintf(names[i], sizeof names[i], "%s.%s", means[i % 2], p->name);
-        tensors[i].name = names[i];
-        MN_GOTO(host_view(&tensors[i].view, &copies[i], t->device, mean_of(p, (int)(i % 2))));
+        tensors[i] = (mn_stored){.name = names[i], .view = *p->value};
+        /* The file only reads what it is given; a view's data is not const. */
+        tensors[i].view.data = (void *)(uintptr_t)(moments[i % 2] + p->flat);
     }
     st = mn_safetensors_write(path, tensors, count, NULL);
 done:
-    for (int64_t i = 0; copies && i < count; i++) free(copies[i]);
-    free(copies);
     free(names);
     free(tensors);
     return st;
@@ -107,14 +91,16 @@ done:
     return st;
 }
 
-static mn_status save_into(const trainer *t, const char *dir) {
+/* The files of a checkpoint, by the first replica: each of its ranks writes what it has of the weights. */
+static mn_status save_into(const trainer *t, const char *dir, const float *const moments[2]) {
     mn_status st = MN_OK;
     mn_buf path = {0};
-    MN_GOTO(mn_make_dirs(dir));
+    if (t->leads) MN_GOTO(mn_make_dirs(dir));
     MN_GOTO(t->memory ? mn_memory_save(t->memory, dir, t->o->model)
                       : mn_model_save(t->model, dir, MN_F32));
+    if (!t->leads) goto done;
     MN_GOTO(mn_path_join(&path, dir, optimizer_file));
-    MN_GOTO(save_optimizer(t, path.data));
+    MN_GOTO(save_optimizer(t, path.data, moments));
     MN_GOTO(mn_path_join(&path, dir, state_file));
     st = save_state(t, path.data);
 done:
@@ -122,14 +108,15 @@ done:
     return st;
 }
 
-mn_status mn_train_save(trainer *t) {
+static mn_status save_folder(const trainer *t, const float *const moments[2]) {
     mn_status st = MN_OK;
     mn_buf path = {0}, temporary = {0};
     MN_GOTO(mn_buf_printf(&path, "%s/checkpoint-%" PRId64, t->o->output_dir, t->state.step));
     MN_GOTO(mn_buf_printf(&temporary, "%s.tmp", path.data));
-    MN_GOTO(mn_train_log_sync(t->log));
-    MN_GOTO(mn_folder_remove(temporary.data));
-    MN_GOTO(save_into(t, temporary.data));
+    if (t->leads) MN_GOTO(mn_train_log_sync(t->log));
+    if (t->leads) MN_GOTO(mn_folder_remove(temporary.data));
+    MN_GOTO(save_into(t, temporary.data, moments));
+    if (!t->leads) goto done;
     MN_GOTO(mn_folder_remove(path.data)); /* one without DONE, of a run that was killed */
     if (rename(temporary.data, path.data) != 0) {
         st = mn_fail_errno(path.data);
@@ -138,27 +125,43 @@ mn_status mn_train_save(trainer *t) {
     MN_GOTO(mn_folder_finish(path.data));
     st = mn_folder_limit(t->o->output_dir, t->o->save_total_limit);
 done:
-    if (st != MN_OK && temporary.data) mn_folder_drop(temporary.data);
+    if (st != MN_OK && t->leads && temporary.data) mn_folder_drop(temporary.data);
     mn_buf_free(&path);
     mn_buf_free(&temporary);
+    return st;
+}
+
+mn_status mn_train_save(trainer *t) {
+    mn_status st = MN_OK;
+    const float *moments[2] = {NULL};
+    mn_buf room[2] = {{0}};
+    for (int i = 0; i < 2; i++) /* where replicas share them, the first one gets them all */
+        MN_GOTO(mn_params_moments(&moments[i], &room[i], &t->params, i == 1));
+    if (mn_comm_rank(t->ranks.dp) == 0) st = save_folder(t, moments);
+    st = mn_ranks_agree(&t->ranks, st);
+done:
+    for (int i = 0; i < 2; i++) mn_buf_free(&room[i]);
     return mn_fail_in(st, "step %lld: checkpoint", (long long)t->state.step);
 }
 
 /* ---- reading ---- */
 
+/* A tensor of the shape of `like`: numbers first .. first + to's count - 1 of it go into `to`. */
 static mn_status load_tensor(const trainer *t, const mn_checkpoint *file, const char *name,
-                             const mn_tensor *to) {
+                             const mn_tensor *like, int64_t first, const mn_tensor *to) {
     const mn_stored *s = NULL;
     char found[96], expected[96];
     MN_TRY(mn_checkpoint_get(&s, file, name));
-    bool same = s->view.dtype == to->dtype && s->view.ndim == to->ndim;
-    for (int i = 0; same && i < to->ndim; i++) same = s->view.shape[i] == to->shape[i];
+    bool same = s->view.dtype == MN_F32 && s->view.ndim == like->ndim;
+    for (int i = 0; same && i < like->ndim; i++) same = s->view.shape[i] == like->shape[i];
     MN_CHECK(same, MN_ERR_DATA, "%s: tensor %s: expected %s %s, found %s %s", s->file, name,
-             mn_dtype_name(to->dtype),
-             mn_shape_text(expected, sizeof expected, to->shape, to->ndim),
+             mn_dtype_name(MN_F32),
+             mn_shape_text(expected, sizeof expected, like->shape, like->ndim),
              mn_dtype_name(s->view.dtype),
              mn_shape_text(found, sizeof found, s->view.shape, s->view.ndim));
-    return t->device->upload(t->device, to->data, s->view.data, mn_tensor_bytes(to));
+    if (mn_tensor_count(to) == 0) return MN_OK;
+    const char *from = (const char *)s->view.data + (size_t)first * sizeof(float);
+    return t->device->upload(t->device, to->data, from, mn_tensor_bytes(to));
 }
 
 static mn_status load_tensors(const trainer *t, const char *dir) {
@@ -171,11 +174,12 @@ static mn_status load_tensors(const trainer *t, const char *dir) {
     MN_GOTO(mn_checkpoint_open_file(&optimizer, path.data));
     for (int64_t i = 0; i < t->params.count; i++) {
         const train_param *p = &t->params.items[i];
-        MN_GOTO(load_tensor(t, weights, p->name, p->value));
+        MN_GOTO(load_tensor(t, weights, p->name, p->value, 0, p->value));
         for (int m = 0; m < 2; m++) {
             tensor_name name;
             snprintf(name, sizeof name, "%s.%s", means[m], p->name);
-            MN_GOTO(load_tensor(t, optimizer, name, mean_of(p, m)));
+            MN_GOTO(load_tensor(t, optimizer, name, p->value, p->begin,
+                                m == 0 ? &p->mean : &p->square));
         }
     }
 done:

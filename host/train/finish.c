@@ -31,7 +31,7 @@ static mn_status save_model(const trainer *t) {
     static const mn_dtype dtypes[] = {MN_F32, MN_F16, MN_BF16};
     static const char *const files[] = {"tokenizer.json", "tokenizer.model",
                                         "tokenizer_config.json", "special_tokens_map.json"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+    for (size_t i = 0; t->leads && i < sizeof files / sizeof *files; i++)
         MN_TRY(copy_file(t->o->model, t->o->output_dir, files[i]));
     return mn_model_save(t->model, t->o->output_dir, dtypes[t->o->save_dtype]);
 }
@@ -83,11 +83,18 @@ done:
     return st;
 }
 
-mn_status mn_train_finish(trainer *t, mn_train_summary *summary) {
-    summarize(summary, t);
-    MN_TRY(mn_train_log_sync(t->log));
+/* The first replica writes the weights, each of its ranks what it has of them. */
+static mn_status write_all(const trainer *t, const mn_train_summary *summary) {
+    if (mn_comm_rank(t->ranks.dp) > 0) return MN_OK;
+    if (t->leads) MN_TRY(mn_train_log_sync(t->log));
     MN_TRY(t->memory ? mn_memory_save(t->memory, t->o->output_dir, t->o->model) : save_model(t));
-    return write_results(t, summary);
+    return t->leads ? write_results(t, summary) : MN_OK;
+}
+
+mn_status mn_train_finish(trainer *t, mn_train_summary *summary) {
+    MN_TRY(mn_comm_all_reduce(t->ranks.dp, &t->cached, 1, MN_COMM_I64, MN_COMM_SUM));
+    summarize(summary, t);
+    return mn_ranks_agree(&t->ranks, write_all(t, summary));
 }
 
 static mn_status read_results(mn_train_summary *s, const mn_json *doc) {

@@ -22,7 +22,7 @@ static mn_status open_model(trainer *t) {
         t->model = o->backbone;
         return MN_OK;
     }
-    MN_TRY(mn_model_open(&stored, o->model, t->device, NULL));
+    MN_TRY(mn_model_open(&stored, o->model, t->device, t->ranks.tp));
     if (o->update == MN_UPDATE_FULL) {
         st = mn_model_trainable(&t->model, stored);
         mn_model_close(&stored);
@@ -140,8 +140,8 @@ static mn_status open_work(trainer *t) {
     MN_TRY(mn_cache_place(&place, &bytes, o, t->samples, dim, t->first, passes(t)));
     MN_TRY(mn_cache_open(&t->cache, place, o, t->samples, dim));
     MN_TRY(mn_batch_open(&t->batch, t->samples, o->per_device_train_batch_size, dim, t->first > 0));
-    MN_TRY(mn_tape_open(&t->tape, t->model, t->memory, t->params.memory_state[0],
-                        t->params.model_state[0], &options));
+    MN_TRY(mn_tape_open(&t->tape, t->model, t->memory, t->params.memory_grads,
+                        t->params.model_grads, &options));
     mn_log(MN_LOG_INFO, "%s: %lld samples, %lld steps, %.3g M parameters to train",
            mn_train_methods[o->method], (long long)t->samples->train_count, (long long)t->steps,
            (double)t->params.numbers / 1e6);
@@ -164,27 +164,42 @@ static void close_trainer(trainer *t) {
     mn_train_log_close(&t->log);
 }
 
+static mn_status open_params(trainer *t) {
+    /* A memory's means are small; a whole model's are twice its size. */
+    mn_comm *owners = t->memory ? NULL : t->ranks.dp;
+    MN_TRY(mn_params_open(&t->params, t->model, t->memory, t->o, owners));
+    t->scale = mn_loss_scale(t->device);
+    return MN_OK;
+}
+
+static mn_status restore(trainer *t, const mn_buf *from) {
+    if (from->len > 0) MN_TRY(mn_train_restore(t, from->data));
+    return t->leads ? mn_train_log_begin(t->log, t->state.step) : MN_OK;
+}
+
+static trainer begin(mn_device *device, const mn_train_options *options) {
+    trainer t = {.o = options, .device = device, .begin = mn_now()};
+    if (options->ranks) t.ranks = *options->ranks;
+    t.leads = mn_comm_rank(t.ranks.world) == 0;
+    t.state.best_eval = t.state.eval_loss = (double)NAN;
+    return t;
+}
+
 mn_status mn_train(mn_train_summary *out, mn_device *device, const mn_train_options *options) {
     mn_status st = MN_OK;
     mn_buf from = {0};
     bool finished = false;
-    const char *resume = options->resume_from_checkpoint;
-    const bool anew = !resume || strcmp(resume, "never") == 0;
-    trainer t = {.o = options, .device = device, .begin = mn_now()};
-    t.state.best_eval = t.state.eval_loss = (double)NAN;
+    trainer t = begin(device, options);
     *out = (mn_train_summary){0};
-    MN_GOTO(open_inputs(&t));
-    MN_GOTO(mn_train_log_open(&t.log, options->output_dir));
-    MN_GOTO(mn_folder_clean(options->output_dir, anew));
-    MN_GOTO(mn_train_finished(&finished, out, &t));
+    MN_GOTO(mn_ranks_agree(&t.ranks, open_inputs(&t)));
+    MN_GOTO(mn_train_same_inputs(&t));
+    MN_GOTO(mn_train_look(&t, &from, &finished, out));
     if (finished) goto done;
-    MN_GOTO(mn_train_find(&from, options));
-    MN_GOTO(mn_params_open(&t.params, t.model, t.memory, options));
-    t.scale = mn_loss_scale(t.device);
-    if (from.len > 0) MN_GOTO(mn_train_restore(&t, from.data));
+    MN_GOTO(mn_comm_attach(t.ranks.dp, device));
+    MN_GOTO(mn_ranks_agree(&t.ranks, open_params(&t)));
+    MN_GOTO(mn_ranks_agree(&t.ranks, restore(&t, &from)));
     out->resumed = from.len > 0;
-    MN_GOTO(mn_train_log_begin(t.log, t.state.step));
-    MN_GOTO(open_work(&t));
+    MN_GOTO(mn_ranks_agree(&t.ranks, open_work(&t)));
     MN_GOTO(mn_train_loop(&t));
     st = mn_train_finish(&t, out);
 done:
@@ -235,8 +250,9 @@ static mn_status estimate(mn_train_estimate *e, trainer *t) {
     e->parameters = t->memory ? mn_memory_parameters(t->memory)
                               : mn_model_parameters(&t->model->config);
     e->cache_bytes = place == MN_CACHE_FILE ? -1 : place == MN_CACHE_OFF ? 0 : cache;
-    /* Gradient and two means, and in full mode the weights themselves. */
-    e->bytes = tape + e->parameters * (t->memory ? 3 : 4) * 4 +
+    /* Gradient and two means, and in full mode the weights themselves, the means being shared by the replicas. */
+    const int64_t replicas = t->memory ? 1 : mn_comm_size(t->ranks.dp);
+    e->bytes = tape + e->parameters * (t->memory ? 1 : 2) * 4 + e->parameters * 2 * 4 / replicas +
                (t->first > 0 ? options.max_tokens * dim * 4 : 0);
     if (place == MN_CACHE_MEMORY) e->bytes += cache;
     const double epochs = (double)t->steps / (double)t->steps_per_epoch;
@@ -248,7 +264,7 @@ static mn_status estimate(mn_train_estimate *e, trainer *t) {
 
 mn_status mn_train_plan(mn_train_estimate *out, mn_device *device,
                         const mn_train_options *options) {
-    trainer t = {.o = options, .device = device};
+    trainer t = begin(device, options);
     mn_status st = open_inputs(&t);
     if (st == MN_OK) st = estimate(out, &t);
     close_trainer(&t);

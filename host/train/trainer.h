@@ -1,6 +1,8 @@
 /* trainer.h (internal) - one training: what it reads, what it changes, how far it is.
  *
- * Everything that a step needs stands here; it is made once (train.c), a step allocates nothing. */
+ * Everything that a step needs stands here; it is made once (train.c), a step allocates nothing. On several ranks each
+ * has a trainer: the state is the same on all of them, since all decide by the same numbers; only the samples of a batch,
+ * their losses and their cache are its own. What is marked `collective` all ranks call. */
 #ifndef MNEME_TRAIN_TRAINER_H
 #define MNEME_TRAIN_TRAINER_H
 
@@ -41,6 +43,8 @@ typedef struct train_identity {
 
 typedef struct trainer {
     const mn_train_options *o;
+    mn_ranks ranks; /* who works on it */
+    bool leads;     /* this is rank 0 of all: it alone writes, and has a log */
     mn_device *device;
     mn_tokenizer *tokenizer;
     mn_samples *samples;
@@ -57,7 +61,7 @@ typedef struct trainer {
     loss_scale scale;
     int64_t first; /* the lowest block with a memory */
     int64_t steps_per_epoch, steps;
-    int64_t cached; /* trunk passes saved in this run */
+    int64_t cached; /* trunk passes saved in this run, by this rank */
     double begin, last_logged;
     int64_t last_tokens; /* of state.tokens when the last line was written */
 } trainer;
@@ -72,23 +76,34 @@ int64_t mn_batch_most_tokens(const mn_samples *samples, int64_t batch_size);
 /* Packs `count` samples into t->batch and gets what enters block t->first. */
 mn_status mn_batch_fill(trainer *t, const int64_t *samples, int64_t count);
 
-/* ---- loop.c ---- */
+/* ---- ranks.c: collective ---- */
+
+/* Behind the batches of a step or a validation, which may have failed on this rank alone (mn_ranks_agree): all get the
+ * sum of their losses, and hear of an overflow. */
+mn_status mn_train_join(const trainer *t, mn_status mine, double *loss, bool *overflow);
+/* Fails where a rank has other keys, another model or other texts than rank 0. */
+mn_status mn_train_same_inputs(const trainer *t);
+/* Opens and locks output_dir (rank 0) and tells all whether a training has ended there, or where to go on from. */
+mn_status mn_train_look(trainer *t, mn_buf *from, bool *finished, mn_train_summary *summary);
+
+/* ---- loop.c: collective ---- */
 
 mn_status mn_train_loop(trainer *t);
 
 /* ---- checkpoint.c ---- */
 
+/* Collective. The files are those of one rank, whatever number writes or reads them. */
 mn_status mn_train_save(trainer *t);
 /* Where to go on from by the options; empty when there is nothing. */
 mn_status mn_train_find(mn_buf *path, const mn_train_options *options);
-mn_status mn_train_restore(trainer *t, const char *path);
+mn_status mn_train_restore(trainer *t, const char *path); /* every rank reads what it needs */
 /* Both identities and all keys in a JSON object: the end of trainer_state.json and train_results.json. */
 mn_status mn_train_identify(mn_buf *out, const trainer *t);
 mn_status mn_train_same(const mn_json *doc, const trainer *t);
 
 /* ---- finish.c ---- */
 
-/* The result in output_dir; train_results.json last. */
+/* The result in output_dir; train_results.json last. Collective. */
 mn_status mn_train_finish(trainer *t, mn_train_summary *summary);
 /* *finished is true when output_dir holds that of the same training. */
 mn_status mn_train_finished(bool *finished, mn_train_summary *summary, const trainer *t);

@@ -87,6 +87,10 @@ typedef struct mn_ranks {
 /* tp * dp must be the size of the world; dp 0: what is left. Takes the world over, in any case. */
 mn_status mn_ranks_open(mn_ranks *out, mn_comm *world, int tp, int dp);
 void mn_ranks_close(mn_ranks *ranks);
+/* How a part of the job ends that may have failed on this rank alone: all return the same (mn_comm_agree). Where ranks
+ * share a model, others may wait inside a pass for the one that failed: then it gives up for all (mn_comm_abort). What
+ * fails inside a collective call just returns: the group is broken. NULL: alone. */
+mn_status mn_ranks_agree(const mn_ranks *ranks, mn_status mine);
 
 /* The part of `total` that rank `rank` of `size` has: [begin, begin + count), parts that differ by one at most. */
 static inline int64_t mn_part_begin(int64_t total, int rank, int size) {

@@ -14,6 +14,7 @@
 #define MNEME_COMPLETE_H
 
 #include "mneme/buf.h"
+#include "mneme/comm.h"
 #include "mneme/session.h"
 
 enum { MN_MAX_CANDIDATES = 8 };
@@ -61,7 +62,8 @@ typedef struct mn_complete_hooks {
     void *context;
     /* Optional. Called after each generated token: true ends the request's continuation. */
     bool (*stop)(void *context, int64_t request, const mn_ids *generated);
-    /* Optional. True: the batch's answers are known already (resumed) and it is skipped. */
+    /* Optional. True: the batch's answers are known already (resumed) and it is skipped. Asked once for every batch,
+     * before the first is computed; on all ranks with the same outcome. */
     bool (*skip)(void *context, const int64_t *requests, int64_t count);
     /* Optional. Called when the requests of a batch are complete. */
     mn_status (*done)(void *context, const int64_t *requests, int64_t count);
@@ -71,10 +73,14 @@ typedef struct mn_complete_hooks {
     /* The base is there for the audit alone: it takes part in the plan's first batch and has no
      * answers. */
     bool base_for_audit;
+    /* Who else answers the same plan (comm.h); NULL: nobody. Batches that are not skipped are handed out over the
+     * replicas; each is computed as it would be alone. Then `answers` has those of this replica only. */
+    const mn_ranks *ranks;
 } mn_complete_hooks;
 
 /* Answers every request of the plan into answers[variants][count] (zeroed by the caller, who frees them
- * with mn_completions_free, also after a failure). MN_STOPPED between batches when a stop is requested. */
+ * with mn_completions_free, also after a failure). MN_STOPPED between batches when a stop is requested, of any rank;
+ * collective where there are ranks. */
 mn_status mn_complete(mn_session *session, const mn_plan *plan, mn_completion *answers,
                       const mn_complete_hooks *hooks);
 void mn_completions_free(mn_completion *answers, int64_t count);

@@ -3,8 +3,8 @@
  * Every (page, shots, row) is one prompt; both scorings come from one pass. Finished prompts are
  * journalled below the output folder, so that an interrupted evaluation goes on where it stopped and
  * ends with the same numbers (batches depend on the data and options alone, and only whole ones are
- * taken from the journal), in files named after its first start. The journal is removed when the results
- * have been written.
+ * taken from the journal), in files named after its first start, be it with the same number of ranks or another. The
+ * journals are removed when the results have been written.
  *
  * Memories are evaluated beside the base in the same pass (complete.h), each as it would be alone. An
  * effect audit goes with them: a memory that changes nothing is MN_ERR_DATA with its name, never a row. */
@@ -43,12 +43,14 @@ typedef struct mn_eval_options {
 
 typedef struct mn_evaluation mn_evaluation;
 
-/* Evaluates; the results are computed but not written. The arguments must outlive the evaluation. */
+/* Evaluates; the results are computed but not written. The arguments must outlive the evaluation. With ranks it is
+ * collective, as is writing, and all ranks have the same results: those of one rank alone, bit for bit, since the batches
+ * are the same. */
 mn_status mn_evaluation_run(mn_evaluation **out, mn_model *model, const mn_tokenizer *tokenizer,
                             const mn_fever *fever, const mn_eval_options *options);
 const mn_results *mn_evaluation_results(const mn_evaluation *evaluation);
-/* Writes results_*.json (its name goes to `path`), samples_*.jsonl when asked for, and removes the
- * journal. */
+/* Writes results_*.json (its name goes to `path`, which may be NULL), samples_*.jsonl when asked for, and removes
+ * the journals. */
 mn_status mn_evaluation_write(mn_evaluation *evaluation, mn_buf *path);
 void mn_evaluation_close(mn_evaluation **evaluation);
 
