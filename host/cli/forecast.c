@@ -24,15 +24,11 @@ static int64_t mapped_bytes(mn_model *m) {
     return bytes;
 }
 
-static int64_t state_bytes(const train_params *p, int i) {
-    return (int64_t)(p->memory_state[i] ? p->memory_state[i]->weights.size
-                                        : p->model_state[i]->weights.size);
-}
-
 static void measure_training(mn_forecast_memory *out, const forecast_stage *s, int64_t tape) {
     const train_params *p = &s->params;
-    out->gradients = state_bytes(p, 0);
-    out->optimizer = state_bytes(p, 1) + state_bytes(p, 2) + (int64_t)p->scratch.size;
+    out->gradients = (int64_t)(p->memory_grads ? p->memory_grads->weights.size
+                                               : p->model_grads->weights.size);
+    out->optimizer = (int64_t)(p->moments.size + p->scratch.size);
     out->activations = tape;
     if (s->kind != MN_FORECAST_FULL) out->host = s->job->config.dim * (int64_t)sizeof(float);
 }
@@ -66,10 +62,11 @@ mn_status mn_forecast_memory_of(mn_forecast_memory *out, const mn_forecast_job *
 
 /* ---- work ---- */
 
-/* A step as `mneme train` takes it: all targets, one batch per replica. */
+/* A step as `mneme train` takes it, with a loss on every token; this replica's part of the samples. */
 static mn_status train(forecast_stage *s) {
     const mn_forecast_job *job = s->job;
-    const int64_t tokens = s->tape_limits.max_tokens, seqs = s->tape_limits.max_seqs;
+    const int64_t seqs = mn_part_count(job->batch, job->dp_rank, job->dp);
+    const int64_t tokens = seqs * job->length;
     const bool trunk = s->kind == MN_FORECAST_TRAIN, full = s->kind == MN_FORECAST_FULL;
     double loss = 0, norm = 0;
     mn_status st = MN_OK;
@@ -91,6 +88,8 @@ static mn_status train(forecast_stage *s) {
     MN_GOTO(mn_params_clear(&s->params));
     if (trunk) MN_GOTO(mn_tape_trunk(s->tape, &batch, hidden));
     MN_GOTO(mn_tape_step(s->tape, &batch, hidden, 1, &loss));
+    if (s->ranks.dp)
+        MN_GOTO(mn_comm_reduce_tensor(s->ranks.dp, s->device, &s->params.flat, MN_COMM_SUM));
     MN_GOTO(mn_params_norm(&norm, &s->params));
     MN_GOTO(mn_params_step(&s->params, &s->options, 1, s->options.learning_rate, 1));
 done:

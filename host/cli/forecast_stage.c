@@ -55,14 +55,14 @@ static mn_status open_training(forecast_stage *s) {
     s->options.update = full ? MN_UPDATE_FULL : MN_UPDATE_MEMORY;
     if (!full) MN_TRY(open_memories(s, 1));
     mn_memory *memory = full ? NULL : s->memories[0];
-    MN_TRY(mn_params_open(&s->params, s->model, memory, &s->options));
+    MN_TRY(mn_params_open(&s->params, s->model, memory, &s->options, full ? s->ranks.dp : NULL));
     s->tape_limits = (mn_tape_options){.max_tokens = job->batch * job->length,
                                        .max_seqs = job->batch,
                                        .compute = s->options.compute,
                                        .full = full,
                                        .may_overflow = s->device->narrow_products};
-    return mn_tape_open(&s->tape, s->model, memory, s->params.memory_state[0],
-                        s->params.model_state[0], &s->tape_limits);
+    return mn_tape_open(&s->tape, s->model, memory, s->params.memory_grads,
+                        s->params.model_grads, &s->tape_limits);
 }
 
 /* ---- evaluation ---- */
@@ -156,6 +156,6 @@ void mn_forecast_close(forecast_stage *s) {
     for (int64_t i = 0; i < s->memory_count; i++) mn_memory_close(&s->memories[i]);
     free(s->memories);
     mn_model_close(&s->model);
-    free(s->ranks.tp);free(s->ranks.dp);
+    mn_ranks_close(&s->ranks);
     if (s->device) mn_device_close(&s->device);
 }

@@ -56,6 +56,9 @@ typedef struct mn_transport {
                  mn_note *note); /* takes a note of another rank, if one came */
     /* Threads: the rank has ended, and nothing more will come from it. NULL with processes. */
     bool (*ended)(struct mn_transport *t, int rank);
+    /* Where ranks are made up (host/tally): takes the place of collectives between devices, of `count` numbers and so
+     * many bytes of this rank, as a sum or gathered. Else NULL. */
+    mn_status (*collective)(struct mn_transport *t, bool sum, int64_t count, size_t bytes);
     /* Frees it. `orderly`: nothing failed, and all ranks are here. */
     void (*close)(struct mn_transport *t, bool orderly);
 } mn_transport;

@@ -197,15 +197,16 @@ static mn_status count_gated_norm_bwd(mn_stream *s, float *dd, float *dweight, f
 /* ---- rows and elements ---- */
 
 static mn_status count_embed_fwd(mn_stream *s, float *x, const void *table, mn_dtype dtype,
-                                 const int32_t *ids, int64_t tokens, int64_t dim) {
-    (void)x, (void)table, (void)ids;
+                                 const int32_t *ids, int64_t begin, int64_t vocab, int64_t tokens,
+                                 int64_t dim) {
+    (void)x, (void)table, (void)ids, (void)begin, (void)vocab;
     return moves(s, "embed_fwd", tokens, dim, area(tokens, dim),
                  area(tokens, dim) * (double)mn_dtype_size(dtype) + (double)tokens * I32);
 }
 
 static mn_status count_embed_bwd(mn_stream *s, float *dtable, const float *dx, const int32_t *ids,
-                                 int64_t tokens, int64_t dim) {
-    (void)dtable, (void)dx, (void)ids;
+                                 int64_t begin, int64_t vocab, int64_t tokens, int64_t dim) {
+    (void)dtable, (void)dx, (void)ids, (void)begin, (void)vocab;
     return moves(s, "embed_bwd", tokens, dim, 3 * area(tokens, dim), (double)tokens * I32);
 }
 
@@ -302,15 +303,23 @@ static mn_status count_count_nonfinite(mn_stream *s, int64_t *count, const float
 /* ---- logits and the loss ---- */
 
 static mn_status count_row_stats(mn_stream *s, mn_row_stat *stats, const float *logits,
-                                 int64_t rows, int64_t vocab) {
-    (void)stats, (void)logits;
+                                 int64_t begin, int64_t rows, int64_t vocab) {
+    (void)stats, (void)logits, (void)begin;
     return moves(s, "row_stats", rows, vocab, area(rows, vocab), (double)rows * sizeof *stats);
+}
+
+static mn_status count_row_stats_merge(mn_stream *s, mn_row_stat *stats, const mn_row_stat *parts,
+                                       int64_t slices, int64_t rows) {
+    (void)parts;
+    return moves(s, "row_stats_merge", slices, rows, 0,
+                 (double)(slices + 1) * (double)rows * sizeof *stats);
 }
 
 static mn_status count_logprob_gather(mn_stream *s, float *out, const float *logits,
                                       const mn_row_stat *stats, const int32_t *row,
-                                      const int32_t *id, int64_t count, int64_t vocab) {
-    (void)out, (void)logits, (void)stats, (void)row, (void)id, (void)vocab;
+                                      const int32_t *id, int64_t begin, int64_t count,
+                                      int64_t vocab) {
+    (void)out, (void)logits, (void)stats, (void)row, (void)id, (void)begin, (void)vocab;
     /* the result, a logit and a log-sum-exp; where they stand */
     return moves(s, "logprob_gather", count, 0, 3 * (double)count, 2 * (double)count * I32);
 }
@@ -327,6 +336,14 @@ static mn_status count_cross_entropy(mn_stream *s, float *loss, float *logits,
     (void)loss, (void)logits, (void)targets, (void)scale;
     return moves(s, "cross_entropy", rows, vocab, 2 * area(rows, vocab) + (double)rows,
                  (double)rows * I32);
+}
+
+static mn_status count_cross_entropy_part(mn_stream *s, float *loss, float *logits,
+                                          const mn_row_stat *stats, const int32_t *targets,
+                                          float scale, int64_t begin, int64_t rows, int64_t vocab) {
+    (void)loss, (void)logits, (void)targets, (void)scale, (void)begin;
+    return moves(s, "cross_entropy_part", rows, vocab, 2 * area(rows, vocab) + (double)rows,
+                 (double)rows * (I32 + sizeof *stats));
 }
 
 /* ---- the optimizer ---- */
