@@ -174,7 +174,7 @@ mn_status mn_forecast_run(mn_forecast_work *out, const mn_forecast_job *job,
         out->claims = (double)s.request_count * (double)job->dp;
         out->tokens = (double)mn_plan_tokens(s.plan) * (double)job->dp;
     } else if (st == MN_OK)
-        out->tokens = trains                         ? (double)(job->batch * job->length)
+        out->tokens = trains                        ? (double)(job->batch * job->length)
                       : kind == MN_FORECAST_PREFILL ? (double)job->prompt
                                                     : 1;
     mn_forecast_close(&s);

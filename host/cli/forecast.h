@@ -35,9 +35,10 @@ typedef struct mn_forecast_job {
 
 /* Bytes of one rank's device, as its arenas and workspaces hold them; `mapped` and `host` lie elsewhere. */
 typedef struct mn_forecast_memory {
-    int64_t weights, panels; /* of the model; on the CPU: what is no mapped file, and packed copies */
-    int64_t mapped;          /* weights that are used where they lie in files: on the CPU only */
-    int64_t memories;        /* parameters of memories */
+    int64_t weights,
+        panels;       /* of the model; on the CPU: what is no mapped file, and packed copies */
+    int64_t mapped;   /* weights that are used where they lie in files: on the CPU only */
+    int64_t memories; /* parameters of memories */
     int64_t gradients, optimizer; /* the latter with the sums of the gradients' norm */
     int64_t kv;                   /* cache of keys and values, of an evaluation */
     int64_t activations;          /* kept for backward, and of the step at hand */
@@ -61,9 +62,10 @@ mn_status mn_forecast_run(mn_forecast_work *out, const mn_forecast_job *job, mn_
 void mn_forecast_work_free(mn_forecast_work *work); /* safe twice */
 
 typedef struct mn_forecast_sums {
-    double flops, bytes;           /* of one rank; bytes of its own memory */
-    double link_bytes, host_bytes; /* that it sends to other ranks, that it exchanges with its host */
-    double seconds;                /* at least, on a GPU: nothing overlaps, every row at full speed */
+    double flops, bytes; /* of one rank; bytes of its own memory */
+    double link_bytes,
+        host_bytes; /* that it sends to other ranks, that it exchanges with its host */
+    double seconds; /* at least, on a GPU: nothing overlaps, every row at full speed */
 } mn_forecast_sums;
 mn_forecast_sums mn_forecast_sum(const mn_forecast_work *work, const mn_gpu *gpu);
 

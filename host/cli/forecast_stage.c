@@ -31,13 +31,13 @@ static mn_status open_memories(forecast_stage *s, int64_t count) {
     MN_CHECK_GOTO(blocks && s->memories, MN_ERR_MEMORY, "no memory for %lld memories",
                   (long long)count);
     const double *location = s->options.memory.location;
-    const mn_memory_shape shape = {.name = "memory",
-                                   .hidden = job->hidden,
-                                   .dim = job->config.dim,
-                                   .layers = layers,
-                                   .blocks = blocks,
-                                   .count = mn_memory_blocks(blocks, layers, location[0],
-                                                             location[1])};
+    const mn_memory_shape shape = {
+        .name = "memory",
+        .hidden = job->hidden,
+        .dim = job->config.dim,
+        .layers = layers,
+        .blocks = blocks,
+        .count = mn_memory_blocks(blocks, layers, location[0], location[1])};
     while (s->memory_count < count) {
         MN_GOTO(mn_memory_new(&s->memories[s->memory_count], s->device, s->ranks.tp, &shape));
         s->memory_count++;
@@ -61,8 +61,8 @@ static mn_status open_training(forecast_stage *s) {
                                        .compute = s->options.compute,
                                        .full = full,
                                        .may_overflow = s->device->narrow_products};
-    return mn_tape_open(&s->tape, s->model, memory, s->params.memory_grads,
-                        s->params.model_grads, &s->tape_limits);
+    return mn_tape_open(&s->tape, s->model, memory, s->params.memory_grads, s->params.model_grads,
+                        &s->tape_limits);
 }
 
 /* ---- evaluation ---- */
@@ -110,9 +110,8 @@ static mn_status open_evaluation(forecast_stage *s) {
     MN_TRY(open_memories(s, s->job->memories));
     MN_TRY(list_variants(s));
     MN_TRY(make_requests(s));
-    const mn_plan_options options = {.share_prefixes = true,
-                                     .variants = s->variants,
-                                     .variant_count = s->memory_count + 1};
+    const mn_plan_options options = {
+        .share_prefixes = true, .variants = s->variants, .variant_count = s->memory_count + 1};
     MN_TRY(mn_plan_make(&s->plan, s->model, s->requests, s->request_count, &options));
     mn_plan_session(&s->limits, s->plan);
     s->limits.audit = s->memory_count > 0;
@@ -137,7 +136,7 @@ mn_status mn_forecast_open(forecast_stage *s, const mn_forecast_job *job, mn_for
     MN_TRY(mn_tally_open(&s->device, job->like));
     MN_TRY(mn_tally_ranks(&s->ranks, s->device, job->tp, job->tp_rank, job->dp, job->dp_rank));
     MN_TRY(open_model(s));
-    MN_TRY(mn_forecast_trains(kind)         ? open_training(s)
+    MN_TRY(mn_forecast_trains(kind)       ? open_training(s)
            : kind == MN_FORECAST_EVALUATE ? open_evaluation(s)
                                           : open_prompt(s));
     mn_tally_clear(s->device); /* what was copied while it was opened */

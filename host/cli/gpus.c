@@ -29,13 +29,12 @@ const mn_gpu mn_gpus[MN_GPUS] = {
 };
 
 const char *const mn_gpu_names[MN_GPUS + 1] = {
-    "a100-40gb", "a100-80gb", "a100-80gb-pcie", "h100-sxm", "h100-pcie", "h200",
-    "l40s",      "a10",       "l4",             "rtx4090",  NULL};
+    "a100-40gb", "a100-80gb", "a100-80gb-pcie", "h100-sxm", "h100-pcie", "h200", "l40s",
+    "a10",       "l4",        "rtx4090",        NULL};
 
 double mn_gpu_seconds(const mn_gpu *gpu, const mn_tally_row *row) {
     if (row->unit == MN_TALLY_HOST) return row->bytes / gpu->pcie;
-    if (row->unit == MN_TALLY_LINK)
-        return row->bytes / (gpu->nvlink > 0 ? gpu->nvlink : gpu->pcie);
+    if (row->unit == MN_TALLY_LINK) return row->bytes / (gpu->nvlink > 0 ? gpu->nvlink : gpu->pcie);
     const double flops = row->flops / (row->unit == MN_TALLY_TENSOR ? gpu->tensor : gpu->f32);
     const double bytes = row->bytes / gpu->bandwidth;
     return flops > bytes ? flops : bytes;

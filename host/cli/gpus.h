@@ -8,9 +8,10 @@ typedef struct mn_gpu {
     const char *name, *source; /* "h100-sxm"; the document that has the numbers */
     double memory;             /* bytes */
     double bandwidth;          /* of its memory, bytes/s */
-    double tensor, f32;        /* FLOP/s: products of fp16 with fp32 sums, dense; fp32 without tensor cores */
-    double nvlink;             /* to other GPUs, bytes/s in one direction; 0: none, they talk over PCIe */
-    double pcie;               /* bytes/s in one direction */
+    double tensor,
+        f32;       /* FLOP/s: products of fp16 with fp32 sums, dense; fp32 without tensor cores */
+    double nvlink; /* to other GPUs, bytes/s in one direction; 0: none, they talk over PCIe */
+    double pcie;   /* bytes/s in one direction */
 } mn_gpu;
 
 enum { MN_GPUS = 10 };

@@ -34,6 +34,8 @@ mn_status mn_model_config_parse(mn_model_config *out, const mn_json *doc);
 /* One of the twelve models of the experiment by name ("pythia-410m", "llama-2-7b" ...); an unknown
  * name fails with the list. */
 mn_status mn_model_config_named(mn_model_config *out, const char *name);
+enum { MN_MODELS = 12 };
+const char *mn_model_config_name(int index); /* of the twelve, 0 .. MN_MODELS - 1 */
 /* Fails when a tokenizer has more ids than the model; `name` is for the message. */
 mn_status mn_model_fits_tokens(const mn_model_config *config, int64_t tokens, const char *name);
 const char *mn_arch_name(mn_arch arch); /* "GPT-NeoX", "Llama" */
