@@ -262,10 +262,12 @@ static void logits_refuse(void **state) {
     MN_ASSERT_OK(mn_row_stats(dev, stats, &logits, NULL));
     MN_ASSERT_OK(mn_logprob_gather(dev, &out, &logits, stats, &rows, &ids, NULL));
     id[1] = V;
-    REFUSES(mn_logprob_gather(dev, &out, &logits, stats, &rows, &ids, NULL), "row 3, id 9 of (4, 9)");
+    REFUSES(mn_logprob_gather(dev, &out, &logits, stats, &rows, &ids, NULL),
+            "row 3, id 9 of (4, 9)");
     id[1] = 0;
     row[0] = T;
-    REFUSES(mn_logprob_gather(dev, &out, &logits, stats, &rows, &ids, NULL), "row 4, id 0 of (4, 9)");
+    REFUSES(mn_logprob_gather(dev, &out, &logits, stats, &rows, &ids, NULL),
+            "row 4, id 0 of (4, 9)");
     REFUSES(mn_logprob_gather(dev, &u, &logits, stats, &rows, &ids, NULL), "logprob_gather: row");
     MN_ASSERT_OK(mn_sample(dev, &drawn, &logits, &u, 1));
     REFUSES(mn_sample(dev, &drawn, &logits, &u, 0), "temperature 0");

@@ -211,7 +211,8 @@ static void rows_refuse(void **state) {
     REFUSES(mn_cross_entropy(dev, &logits, &logits, &ids, 1), "cross_entropy: loss");
     REFUSES(mn_cross_entropy(dev, &loss, &loss, &ids, 1), "cross_entropy: logits");
     id[2] = V;
-    MN_ASSERT_FAILS(mn_embed_bwd(dev, &table, &dx, &ids, NULL), MN_ERR_DATA, "id 2 is 9, not below 9");
+    MN_ASSERT_FAILS(mn_embed_bwd(dev, &table, &dx, &ids, NULL), MN_ERR_DATA,
+                    "id 2 is 9, not below 9");
     MN_ASSERT_FAILS(mn_cross_entropy(dev, &loss, &logits, &ids, 1), MN_ERR_DATA, "target 2 is 9");
     id[2] = -1;
     MN_ASSERT_FAILS(mn_embed_bwd(dev, &table, &dx, &ids, NULL), MN_ERR_DATA, "id 2 is -1");

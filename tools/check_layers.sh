@@ -18,9 +18,10 @@ cpu    | ops                       |
 cuda   | ops                       |
 comm   | ops                       | comm
 tally  | cpu cuda comm             | tally
+mpi    | comm                      |
 io     | core                      | checkpoint
 text   | core                      | tokenizer
-model  | ops comm io               | model session memory tape slice
+model  | ops comm io               | model session memory tape slice vocab
 fever  | text                      | fever
 train  | model fever comm report   | train train_data train_keys
 eval   | model fever comm report   | complete evaluate results stats

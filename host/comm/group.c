@@ -40,6 +40,14 @@ done:
 
 /* ---- The world ---- */
 
+static void world_free(mn_world *w) {
+    if (!w) return;
+    pthread_mutex_destroy(&w->lock);
+    free(w->missing);
+    free(w->peers);
+    free(w);
+}
+
 mn_status mn_world_open(mn_comm **out, mn_transport *t, double timeout) {
     mn_status st = MN_OK;
     mn_comm *c = NULL;
@@ -52,27 +60,23 @@ mn_status mn_world_open(mn_comm **out, mn_transport *t, double timeout) {
     w->next_channel = 1;
     pthread_mutex_init(&w->lock, NULL);
     w->peers = calloc((size_t)t->size, sizeof *w->peers);
-    MN_CHECK_GOTO(w->peers, MN_ERR_MEMORY, "no memory for %d ranks", t->size);
+    w->missing = calloc((size_t)t->size, sizeof *w->missing);
+    MN_CHECK_GOTO(w->peers && w->missing, MN_ERR_MEMORY, "no memory for %d ranks", t->size);
     MN_GOTO(group_make(&c, w, t->rank, t->size, 0));
     for (int r = 0; r < t->size; r++) {
         c->ranks[r] = r;
         memcpy(w->peers[r].host, "?", 2); /* until it has told */
         w->peers[r].place = (uint64_t)r;
+        w->missing[r] = -1;
     }
     mn_process_self(&self);
     MN_GOTO(mn_comm_all_gather(c, w->peers, &self, sizeof self));
     *out = c;
     return MN_OK;
 done:
-    if (c) mn_world_free(&c, false);
-    else {
-        t->close(t, false);
-        if (w) {
-            pthread_mutex_destroy(&w->lock);
-            free(w->peers);
-        }
-        free(w);
-    }
+    t->close(t, false);
+    group_free(&c);
+    world_free(w);
     return st;
 }
 
@@ -80,10 +84,8 @@ void mn_world_free(mn_comm **comm, bool orderly) {
     if (!*comm) return;
     mn_world *w = (*comm)->world;
     w->transport->close(w->transport, orderly);
-    pthread_mutex_destroy(&w->lock);
-    free(w->peers);
-    free(w);
     group_free(comm);
+    world_free(w);
 }
 
 const char *mn_comm_host(const mn_comm *c, int rank) {

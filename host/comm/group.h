@@ -15,8 +15,11 @@ typedef struct mn_world {
     double timeout;
     mn_process *peers;     /* (size) who the ranks are */
     atomic_bool broken;    /* set once, behind `error` */
-    pthread_mutex_t lock;  /* of `error` */
+    pthread_mutex_t lock;  /* of `error` and `note` */
     mn_error_record error; /* what every call fails with from then on */
+    mn_note note;          /* and why, for the others */
+    atomic_bool asked; /* some rank has waited for too long and wants to know who waits for whom */
+    atomic_int *missing; /* (size) for whom a rank waits that has told; -1: it has not */
     atomic_int next_channel;
 } mn_world;
 
@@ -32,8 +35,9 @@ struct mn_comm {
     char *scratch;        /* what comes in before it is added */
     const char *call;     /* the collective at work, for messages, and its bytes */
     size_t call_bytes;
-    int stopped_looks; /* of mn_comm_check: in a row with a stopped rank */
-    void *link;        /* what the device keeps for this group (tensor.c); NULL on the CPU */
+    int stopped_looks;       /* of mn_comm_check: in a row with a stopped rank */
+    mn_comm_traffic traffic; /* of tensors */
+    void *link;              /* what the device keeps for this group (tensor.c); NULL on the CPU */
 };
 
 /* The world of a transport, which it owns from then on, also when it fails. All ranks exchange who they are. */

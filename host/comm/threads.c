@@ -13,7 +13,9 @@ enum { POSTED, TAKEN, FINISHED };
 typedef struct box {
     mn_message *first, **end; /* what others have sent to this rank */
     pthread_cond_t changed;   /* something happened that may matter to this rank */
-    bool ended, heard;        /* heard: the note was taken */
+    bool ended;
+    mn_note *notes; /* (size) the last one of each other rank */
+    bool *news;     /* (size) which were not taken yet */
 } box;
 
 typedef struct hub {
@@ -101,7 +103,8 @@ static mn_status test(mn_transport *t, mn_message *messages, int count) {
 /* Whether a test would find more, or the wait is in vain. */
 static bool changed(hub *h, int rank, const mn_message *messages, int count) {
     box *b = &h->boxes[rank];
-    if (h->noted && !b->heard && h->note.origin != rank) return true;
+    for (int r = 0; r < h->size; r++)
+        if (b->news[r]) return true;
     for (int i = 0; i < count; i++) {
         const mn_message *m = &messages[i];
         if (m->done) continue;
@@ -150,8 +153,11 @@ static void wake_all(hub *h) {
 static void tell(mn_transport *t, const mn_note *note) {
     hub *h = hub_of(t);
     pthread_mutex_lock(&h->lock);
-    if (!h->noted) h->note = *note;
-    h->noted = true;
+    for (int r = 0; r < h->size; r++) {
+        if (r == t->rank) continue;
+        h->boxes[r].notes[t->rank] = *note;
+        h->boxes[r].news[t->rank] = true;
+    }
     wake_all(h);
     pthread_mutex_unlock(&h->lock);
 }
@@ -159,10 +165,13 @@ static void tell(mn_transport *t, const mn_note *note) {
 static bool told(mn_transport *t, mn_note *note) {
     hub *h = hub_of(t);
     box *b = &h->boxes[t->rank];
+    bool news = false;
     pthread_mutex_lock(&h->lock);
-    const bool news = h->noted && !b->heard && h->note.origin != t->rank;
-    if (news) *note = h->note;
-    b->heard |= news;
+    for (int r = 0; r < h->size && !news; r++) {
+        news = b->news[r];
+        if (news) *note = b->notes[r];
+        b->news[r] = false;
+    }
     pthread_mutex_unlock(&h->lock);
     return news;
 }
@@ -240,13 +249,18 @@ static void *run_rank(void *argument) {
 }
 
 static void hub_close(hub *h) {
-    for (int r = 0; r < h->open; r++) pthread_cond_destroy(&h->boxes[r].changed);
+    for (int r = 0; r < h->open; r++) {
+        pthread_cond_destroy(&h->boxes[r].changed);
+        free(h->boxes[r].notes);
+        free(h->boxes[r].news);
+    }
     pthread_mutex_destroy(&h->lock);
     free(h->boxes);
 }
 
 static mn_status hub_open(hub *h, int size) {
     pthread_condattr_t attr;
+    bool memory = true;
     *h = (hub){.lock = PTHREAD_MUTEX_INITIALIZER, .size = size};
     h->boxes = calloc((size_t)size, sizeof *h->boxes);
     MN_CHECK(h->boxes, MN_ERR_MEMORY, "no memory for %d ranks", size);
@@ -255,9 +269,13 @@ static mn_status hub_open(hub *h, int size) {
     for (; h->open < size; h->open++) {
         box *b = &h->boxes[h->open];
         b->end = &b->first;
+        b->notes = calloc((size_t)size, sizeof *b->notes);
+        b->news = calloc((size_t)size, sizeof *b->news);
         pthread_cond_init(&b->changed, &attr);
+        memory &= b->notes && b->news;
     }
     pthread_condattr_destroy(&attr);
+    MN_CHECK(memory, MN_ERR_MEMORY, "no memory for %d ranks", size);
     return MN_OK;
 }
 
@@ -277,7 +295,7 @@ mn_status mn_comm_threads(int size, double timeout, mn_comm_main *rank_main, voi
             break;
         }
     }
-    if (st != MN_OK && starts) { /* those that run miss the others */
+    if (st != MN_OK && started > 0) { /* those that run miss the others */
         pthread_mutex_lock(&h.lock);
         for (int r = started; r < size; r++) h.boxes[r].ended = true;
         wake_all(&h);

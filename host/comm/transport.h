@@ -31,11 +31,15 @@ typedef struct mn_message {
 
 enum { MN_MESSAGE_MAX = 1 << 30 };
 
-/* Why nobody can go on: what the first rank that knew told the others. */
+/* What one rank tells all others, beside the messages. */
+typedef enum mn_note_kind {
+    MN_NOTE_WAITS,  /* it waits for rank `missing`: to find the one who keeps all waiting */
+    MN_NOTE_BREAKS, /* nobody can go on: `text` says why, with the name of whom it is about */
+    MN_NOTE_LEAVES  /* the same, and the rank has said all that it has to say */
+} mn_note_kind;
 typedef struct mn_note {
-    int32_t origin; /* the rank that tells */
-    int32_t status;
-    char text[MN_ERROR_MAX]; /* whole, with the name of whom it is about */
+    int32_t kind, origin, missing;
+    char text[MN_ERROR_MAX];
 } mn_note;
 
 typedef struct mn_transport {
@@ -56,9 +60,6 @@ typedef struct mn_transport {
                  mn_note *note); /* takes a note of another rank, if one came */
     /* Threads: the rank has ended, and nothing more will come from it. NULL with processes. */
     bool (*ended)(struct mn_transport *t, int rank);
-    /* Where ranks are made up (host/tally): takes the place of collectives between devices, of `count` numbers and so
-     * many bytes of this rank, as a sum or gathered. Else NULL. */
-    mn_status (*collective)(struct mn_transport *t, bool sum, int64_t count, size_t bytes);
     /* Frees it. `orderly`: nothing failed, and all ranks are here. */
     void (*close)(struct mn_transport *t, bool orderly);
 } mn_transport;

@@ -12,10 +12,13 @@
 static const double look_every = 0.25, look_every_stopping = 0.05;
 /* So many looks in a row must find a rank stopped: a job that is suspended as a whole wakes up one by one. */
 enum { LOOKS_STOPPED = 20 };
+/* Behind the time limit: for the others to tell for whom they wait, seconds. */
+static const double answers_take = 2;
 
 typedef struct wait_state {
     double now, waited, looked; /* seconds; `waited` counts while this process ran */
     int stopped_looks;          /* in a row with a stopped rank */
+    bool told;                  /* for whom this rank waits */
     int rounds;
 } wait_state;
 
@@ -39,6 +42,7 @@ static mn_status break_group(mn_comm *c, const mn_note *note) {
         w->error.status = MN_ERR_COMM;
         snprintf(w->error.text, sizeof w->error.text, "%s%.*s", place,
                  (int)(sizeof w->error.text - sizeof place), note->text);
+        w->note = *note;
         w->broken = true;
     }
     pthread_mutex_unlock(&w->lock);
@@ -47,8 +51,8 @@ static mn_status break_group(mn_comm *c, const mn_note *note) {
 
 /* Breaks it for all, with a note that this rank wrote. */
 static mn_status break_and_tell(mn_comm *c, mn_note *note) {
+    note->kind = MN_NOTE_BREAKS;
     note->origin = c->world->transport->rank;
-    note->status = MN_ERR_COMM;
     const mn_status st = break_group(c, note);
     c->world->transport->tell(c->world->transport, note);
     return st;
@@ -62,15 +66,19 @@ mn_status mn_comm_break(mn_comm *c, const char *why) {
 }
 
 void mn_comm_abort(mn_comm *c) {
-    if (!c || c->world->broken) return; /* the others know */
+    if (!c) return;
     mn_world *w = c->world;
     mn_error_record saved;
     mn_error_save(&saved);
-    mn_note note = {.origin = w->transport->rank, .status = (int32_t)saved.status};
+    mn_note note = {.kind = MN_NOTE_LEAVES, .origin = w->transport->rank};
     snprintf(note.text, sizeof note.text, "rank %d (%s): %.900s", note.origin,
              w->peers[note.origin].host, saved.text);
     c->call = NULL;
     break_group(c, &note);
+    /* Others may learn it only now; the cause is what they are told. */
+    pthread_mutex_lock(&w->lock);
+    memcpy(note.text, w->note.text, sizeof note.text);
+    pthread_mutex_unlock(&w->lock);
     w->transport->tell(w->transport, &note);
     mn_error_restore(&saved);
 }
@@ -130,27 +138,41 @@ static bool see_processes(mn_comm *c, wait_state *s, mn_note *note) {
     return false;
 }
 
-/* Names those whose messages are missing. */
+/* Some rank that this one waits for; -1 when there is none. */
+static int first_missing(const mn_comm *c) {
+    for (int i = 0; i < c->count; i++)
+        if (!c->messages[i].done) return c->messages[i].peer;
+    return -1;
+}
+
+static void tell_missing(mn_comm *c) {
+    mn_transport *t = c->world->transport;
+    const mn_note note = {.kind = MN_NOTE_WAITS, .origin = t->rank, .missing = first_missing(c)};
+    t->tell(t, &note);
+}
+
+/* Names the one who keeps all waiting: not the one that is missing here when that one waits itself. */
 static void see_late(mn_comm *c, mn_note *note) {
-    enum { NAMED = 4 };
-    int late = 0;
-    char text[96];
-    for (int r = 0; r < c->world->transport->size; r++) {
-        bool missing = false;
-        for (int i = 0; i < c->count; i++)
-            missing |= !c->messages[i].done && c->messages[i].peer == r;
-        if (!missing) continue;
-        if (late++ >= NAMED) continue;
-        if (late > 1) add_text(note, ", ");
-        add_rank(note, c->world, r);
-    }
-    if (late > NAMED) {
-        snprintf(text, sizeof text, " and %d more", late - NAMED);
-        add_text(note, text);
-    }
-    snprintf(text, sizeof text, " %s not come within %g s", late > 1 ? "have" : "has",
-             c->world->timeout);
+    mn_world *w = c->world;
+    char text[64];
+    int late = first_missing(c);
+    for (int steps = 0; steps < w->transport->size && w->missing[late] >= 0; steps++)
+        late = w->missing[late];
+    add_rank(note, w, late);
+    snprintf(text, sizeof text, " has not come within %g s", w->timeout);
     add_text(note, text);
+}
+
+/* Takes the notes that came. Fails when one of them breaks the group. */
+static mn_status take_notes(mn_comm *c) {
+    mn_world *w = c->world;
+    mn_note note;
+    while (w->transport->told(w->transport, &note)) {
+        if (note.kind != MN_NOTE_WAITS) return break_group(c, &note);
+        w->missing[note.origin] = note.missing;
+        w->asked = true;
+    }
+    return MN_OK;
 }
 
 /* One look around: fails when the wait is in vain. `s` may begin as zeros. */
@@ -158,7 +180,7 @@ static mn_status look(mn_comm *c, wait_state *s) {
     mn_world *w = c->world;
     mn_note note = {0};
     if (w->broken) return broken_error(w);
-    if (w->transport->told(w->transport, &note)) return break_group(c, &note);
+    MN_TRY(take_notes(c));
     const double now = mn_now(), step = s->now > 0 ? now - s->now : 0;
     s->now = now;
     s->waited += step < 1 ? step : 1; /* a process that was stopped itself has not waited */
@@ -168,7 +190,12 @@ static mn_status look(mn_comm *c, wait_state *s) {
         s->looked = now;
         if (see_processes(c, s, &note)) return break_and_tell(c, &note);
     }
-    if (s->waited < w->timeout) return MN_OK;
+    if (c->count == 0) return MN_OK; /* mn_comm_check: it waits for no messages */
+    if (!s->told && (w->asked || s->waited >= w->timeout)) {
+        s->told = true;
+        tell_missing(c);
+    }
+    if (s->waited < w->timeout + answers_take) return MN_OK;
     see_late(c, &note);
     return break_and_tell(c, &note);
 }
@@ -185,13 +212,10 @@ mn_status mn_comm_check(mn_comm *c) {
 /* ---- Messages ---- */
 
 mn_status mn_call_begin(mn_comm *c, const char *call, size_t bytes) {
-    mn_note note = {0};
-    mn_world *w = c->world;
     c->call = call;
     c->call_bytes = bytes;
     c->count = 0;
-    if (w->broken) return broken_error(w);
-    return w->transport->told(w->transport, &note) ? break_group(c, &note) : MN_OK;
+    return c->world->broken ? broken_error(c->world) : take_notes(c);
 }
 
 static mn_message *next_message(mn_comm *c, int rank, size_t bytes) {

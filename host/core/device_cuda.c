@@ -10,11 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#ifndef MN_LIBDIR
-#define MN_LIBDIR "lib"
-#endif
 
 static const char PLUGIN[] = "libmneme_cuda.so";
 
@@ -60,32 +55,11 @@ static bool driver_sees_device(mn_cuda_state *out) {
 
 /* ---- The plug-in -------------------------------------------------------------------------------- */
 
-/* FILE's folder + relative + the plug-in's name, when that can be read. */
-static bool look_beside(char path[PATH_MAX], const char *file, const char *relative) {
-    char real[PATH_MAX];
-    if (!file || !realpath(file, real)) return false;
-    char *slash = strrchr(real, '/');
-    if (!slash) return false;
-    *slash = '\0';
-    const int n = snprintf(path, PATH_MAX, "%s/%s%s", real, relative, PLUGIN);
-    return n < PATH_MAX && access(path, R_OK) == 0;
-}
-
-/* Beside the library, beside the program, or where the installation puts libraries. */
-static bool find_plugin(char path[PATH_MAX]) {
-    Dl_info mine = {0};
-    const char *named = getenv("MNEME_CUDA_PLUGIN");
-    if (named) return snprintf(path, PATH_MAX, "%s", named) < PATH_MAX;
-    const char *library = dladdr(PLUGIN, &mine) ? mine.dli_fname : NULL;
-    return look_beside(path, library, "") || look_beside(path, "/proc/self/exe", "") ||
-           look_beside(path, "/proc/self/exe", "../" MN_LIBDIR "/");
-}
-
 static const mn_plugin *load_plugin(mn_cuda_state *out) {
     static const mn_plugin_host program = {mn_fail};
     char path[PATH_MAX];
     mn_plugin_entry entry = NULL;
-    if (!find_plugin(path)) {
+    if (!mn_plugin_find(path, PLUGIN, "MNEME_CUDA_PLUGIN")) {
         snprintf(out->why, sizeof out->why, "%s is not installed beside mneme", PLUGIN);
         return NULL;
     }

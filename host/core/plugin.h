@@ -1,4 +1,5 @@
-/* plugin.h (internal) - what a backend in a shared library and the registry hand to each other.
+/* plugin.h (internal) - shared libraries that are opened when they are needed: where they lie, and what a backend and
+ * the registry hand to each other.
  *
  * The library exports one function, mn_plugin_open. Error texts are the program's: the backend writes
  * them through the functions it is given, so that it need not be linked to libmneme. */
@@ -6,6 +7,13 @@
 #define MNEME_CORE_PLUGIN_H
 
 #include "mneme/device.h"
+
+#include <limits.h>
+#include <stdbool.h>
+
+/* Where the shared library `name` lies: as the environment's `variable` says, else beside libmneme, beside the program,
+ * or where the installation puts libraries. False when it is in none of these places. */
+bool mn_plugin_find(char path[PATH_MAX], const char *name, const char *variable);
 
 /* Raised whenever a struct that both sides see changes its meaning but not its size. */
 enum { MN_PLUGIN_ABI = 1 };

@@ -78,8 +78,8 @@ mn_status mn_feed_open(feed *f, mn_session *session, int64_t stride, float tempe
                  f->target_row && f->target_id && f->target_value && f->target_candidate &&
                  f->target_answers && f->sampled && f->uniform && f->difference && f->stats,
              MN_ERR_MEMORY, "no memory to feed batches of %zu tokens", tokens);
-    MN_TRY(mn_vocab_open(&f->vocab, mn_session_model(session), limits->max_logits,
-                         temperature > 0));
+    MN_TRY(
+        mn_vocab_open(&f->vocab, mn_session_model(session), limits->max_logits, temperature > 0));
     mn_arena_init(&f->results, "results", mn_session_model(session)->device);
     MN_TRY(lay_out_results(f, rows));
     MN_TRY(mn_arena_commit(&f->results));

@@ -46,7 +46,7 @@ static mn_status place_block(mn_tape *t, mn_kept *k) {
 
 static mn_status place_memory(mn_tape *t, mn_kept *k, bool lowest_and_last, bool lowest) {
     const int64_t n = t->limits.max_tokens, dim = t->memory->dim;
-    const int64_t hidden = mn_memory_width(t->memory);
+    const int64_t hidden = t->memory->units;
     /* The trunk's result is read where it is, unless only some rows of it go on. */
     if (lowest && !lowest_and_last) k->y = t->trunk;
     else MN_TRY(place(&t->training, &k->y, MN_F32, n, dim, 0));
@@ -71,7 +71,7 @@ static mn_status lay_out_training(mn_tape *t) {
 static mn_status lay_out_step(mn_tape *t) {
     const mn_model_config *c = &t->model->config;
     const int64_t n = t->limits.max_tokens, llama = c->arch == MN_LLAMA;
-    const int64_t hidden = t->memory ? mn_memory_width(t->memory) : 0;
+    const int64_t hidden = t->memory ? t->memory->units : 0;
     const mn_shard *here = &t->model->shard;
     const struct {
         mn_tensor *tensor;
@@ -102,6 +102,8 @@ static mn_status lay_out_step(mn_tape *t) {
     MN_TRY(mn_arena_alloc(&t->step, &t->device_seqs,
                           (size_t)t->limits.max_seqs * sizeof *t->device_seqs));
     MN_TRY(mn_vocab_lay_out(&t->vocab, &t->step));
+    if (t->limits.full && mn_tape_shares_kv(t))
+        MN_TRY(place(&t->step, &t->shared_kv, MN_F32, c->kv_heads * c->head_dim, c->dim, 0));
     MN_TRY(mn_watch_lay_out(&t->watch, &t->step));
     /* Frozen blocks use what only backward needs otherwise. */
     t->frozen = (mn_kept){.q = t->dq, .attended = t->dq};
@@ -202,7 +204,7 @@ static mn_status reserve(mn_tape *t) {
     mn_device *dev = t->model->device;
     const int64_t widths[] = {c->dim, t->model->shard.ffn_dim, t->layout.ld,
                               t->model->shard.heads * c->head_dim,
-                              t->memory ? mn_memory_width(t->memory) : 0};
+                              t->memory ? t->memory->units : 0};
     int64_t widest = 0;
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
         if (widths[i] > widest) widest = widths[i];

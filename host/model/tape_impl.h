@@ -53,9 +53,10 @@ struct mn_tape {
     mn_tensor dk, dv, delta;   /* (T, Hkv, D), (T, Hq) */
     mn_tensor inner, dinner;   /* (T, H) of a memory */
     mn_tensor logits, losses;  /* (loss_rows, V), (R) */
-    mn_vocab vocab;            /* reads logits */
-    mn_watch watch;            /* residual streams and gradients of the pass */
-    bool overflow;             /* a gradient of the last step was not finite, and may be */
+    mn_tensor shared_kv; /* (Hkv D, C) of all ranks; only where some share a head, in full mode */
+    mn_vocab vocab;      /* reads logits */
+    mn_watch watch;      /* residual streams and gradients of the pass */
+    bool overflow;       /* a gradient of the last step was not finite, and may be */
     /* host memory: what is uploaded and downloaded */
     int32_t *host_positions, *host_rows;
     mn_attn_seq *host_seqs;
@@ -98,6 +99,10 @@ mn_status mn_tape_norm_bwd(mn_tape *tape, mn_tensor *dx, const mn_tensor *dy, co
 /* Back through the memory behind `block`: its gradients, and *d (r, C) moves in front of it unless it
  * is the lowest. */
 mn_status mn_tape_memory_bwd(mn_tape *tape, int64_t block, mn_tensor *d);
+
+/* ---- tape_sum.c ---- */
+
+bool mn_tape_shares_kv(const mn_tape *tape); /* there are more ranks than key-value heads */
 
 /* A view of the first rows of a tensor, with the same columns. */
 static inline mn_tensor mn_tape_rows(const mn_tensor *t, int64_t rows) {

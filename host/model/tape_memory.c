@@ -19,7 +19,7 @@ mn_status mn_tape_memory_bwd(mn_tape *t, int64_t block, mn_tensor *d) {
     const mn_kept *k = &t->kept[block];
     if (!m) return MN_OK;
     mn_memory_layer g = *found; /* views: the numbers are the caller's */
-    const int64_t rows = d->shape[0], hidden = mn_memory_width(t->memory), dim = t->memory->dim;
+    const int64_t rows = d->shape[0], hidden = t->memory->units, dim = t->memory->dim;
     mn_tensor ddown = mn_tape_rows(&t->dh, rows);
     mn_tensor inner = mn_tape_rows(&t->inner, rows), dinner = mn_tape_rows(&t->dinner, rows);
     MN_TRY(mn_gated_norm_bwd(dev, &ddown, &g.norm_w, &g.norm_b, &g.gate, d, &k->down, &m->norm_w,

@@ -44,7 +44,7 @@ void mn_variants_most(const mn_session *s, int64_t *hidden, int64_t *count) {
     *hidden = *count = 0;
     for (int64_t v = 0; v < s->limits.variant_count; v++) {
         const mn_memory *m = s->variants[v];
-        if (m && mn_memory_width(m) > *hidden) *hidden = mn_memory_width(m);
+        if (m && m->units > *hidden) *hidden = m->units;
         if (m && m->count > *count) *count = m->count;
     }
 }
@@ -170,7 +170,7 @@ mn_status mn_session_memory(mn_session *s, int64_t block) {
     const mn_memory_layer *layer = mn_memory_at(m, block);
     const bool measured = s->change && s->batch.output_count > 0;
     if (!layer) return MN_OK;
-    mn_tensor inner = mn_tensor_2d(s->inner.data, MN_F32, s->x.shape[0], mn_memory_width(m));
+    mn_tensor inner = mn_tensor_2d(s->inner.data, MN_F32, s->x.shape[0], m->units);
     s->down.shape[0] = s->x.shape[0];
     if (measured) MN_TRY(measure_before(s));
     MN_TRY(mn_memory_fwd(s->model->device, s->model->tp, &s->x, layer, NULL, &inner, &s->down));

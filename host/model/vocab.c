@@ -15,9 +15,8 @@ static const mn_id_range *range_of(const mn_vocab *v) { return v->model->tp ? &v
 
 mn_status mn_vocab_open(mn_vocab *v, const mn_model *model, int64_t rows, bool sampling) {
     const size_t total = (size_t)model->config.vocab, here = (size_t)model->shard.vocab;
-    *v = (mn_vocab){.model = model,
-                    .range = {model->shard.vocab_begin, model->config.vocab},
-                    .rows = rows};
+    *v = (mn_vocab){
+        .model = model, .range = {model->shard.vocab_begin, model->config.vocab}, .rows = rows};
     if (!model->tp || !sampling) return MN_OK;
     v->part = malloc(SAMPLED * here * sizeof *v->part);
     v->assembled = malloc(SAMPLED * total * sizeof *v->assembled);

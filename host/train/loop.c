@@ -95,6 +95,7 @@ static mn_status gradients(trainer *t, span s, mn_train_step *report, double *lo
                (long long)report->step, t->scale.factor);
         MN_TRY(try_gradients(t, s, report, loss, &overflow));
     }
+    MN_TRY(mn_tape_sum_gradients(t->tape));
     MN_TRY(mn_params_norm(&report->grad_norm, &t->params));
     report->grad_norm /= t->scale.factor;
     return MN_OK;

@@ -15,6 +15,14 @@ static bool decays(const mn_train_options *o, mn_param_group group) {
     return (o->decay_groups >> group & 1u) != 0;
 }
 
+/* Key-value heads may be at several ranks each. */
+static int copies_of(const mn_slice *slice, const mn_comm *tp) {
+    const int64_t ranks = mn_comm_size(tp);
+    if (slice->axis < 0) return (int)ranks;
+    const int64_t times = ranks * slice->count / slice->whole; /* 1 and a bit where parts differ */
+    return times > 1 ? (int)times : 1;
+}
+
 static mn_status open_memory(train_params *p, mn_memory *memory, const mn_train_options *o) {
     MN_TRY(mn_memory_like(&p->memory_grads, memory));
     for (int64_t i = 0; i < p->count; i++) {
@@ -22,8 +30,10 @@ static mn_status open_memory(train_params *p, mn_memory *memory, const mn_train_
         train_param *t = &p->items[i];
         mn_memory_param_at(&value, memory, i);
         mn_memory_param_at(&grad, p->memory_grads, i);
-        *t = (train_param){
-            .decays = decays(o, value.group), .value = value.tensor, .grad = grad.tensor};
+        *t = (train_param){.decays = decays(o, value.group),
+                           .copies = copies_of(&value.slice, p->tp),
+                           .value = value.tensor,
+                           .grad = grad.tensor};
         memcpy(t->name, value.name, sizeof value.name);
     }
     return MN_OK;
@@ -42,8 +52,10 @@ static mn_status open_model(train_params *p, mn_model *model, const mn_train_opt
         train_param *t = &p->items[i];
         mn_binding_at(&value, &model->config, model, i);
         mn_binding_at(&grad, &model->config, p->model_grads, i);
-        *t = (train_param){
-            .decays = decays(o, group_of(&value)), .value = value.weight, .grad = grad.weight};
+        *t = (train_param){.decays = decays(o, group_of(&value)),
+                           .copies = copies_of(&value.slice, p->tp),
+                           .value = value.weight,
+                           .grad = grad.weight};
         memcpy(t->name, value.name, sizeof value.name);
     }
     return MN_OK;
@@ -117,7 +129,7 @@ static mn_status open_scratch(train_params *p) {
 
 mn_status mn_params_open(train_params *p, mn_model *model, mn_memory *memory,
                          const mn_train_options *options, mn_comm *owners) {
-    *p = (train_params){.device = model->device, .owners = owners};
+    *p = (train_params){.device = model->device, .tp = model->tp, .owners = owners};
     p->count = memory ? memory->count * MN_MEMORY_PARAMS : mn_binding_count(&model->config);
     p->items = calloc((size_t)p->count, sizeof *p->items);
     MN_CHECK(p->items, MN_ERR_MEMORY, "no memory for %lld parameters", (long long)p->count);
@@ -153,6 +165,8 @@ mn_status mn_params_norm(double *norm, const train_params *p) {
         MN_TRY(mn_square_sum(p->device, &p->device_sums[i], p->items[i].grad));
     MN_TRY(p->device->download(p->device, p->sums, p->device_sums,
                                (size_t)p->count * sizeof *p->sums));
+    for (int64_t i = 0; i < p->count; i++) p->sums[i] /= p->items[i].copies;
+    MN_TRY(mn_comm_all_reduce(p->tp, p->sums, p->count, MN_COMM_F64, MN_COMM_SUM));
     for (int64_t i = 0; i < p->count; i++) {
         sum += p->sums[i];
         MN_CHECK(isfinite(sum), MN_ERR_NUMERIC, "the gradient of %s is not finite",

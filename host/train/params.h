@@ -15,6 +15,7 @@
 typedef struct train_param {
     char name[96];
     bool decays;
+    int copies; /* of each number, over the ranks that share the model */
     mn_tensor *value, *grad;
     int64_t flat;         /* its first number's place in the vector of all */
     int64_t begin, count; /* its numbers begin .. begin + count - 1 are moved here, row after row */
@@ -23,6 +24,7 @@ typedef struct train_param {
 
 typedef struct train_params {
     mn_device *device;
+    mn_comm *tp;     /* the ranks that share the model */
     mn_comm *owners; /* the replicas that share the optimizer's state; NULL: it is all here */
     train_param *items;
     int64_t count, numbers;
@@ -46,7 +48,8 @@ mn_status mn_params_open(train_params *out, mn_model *model, mn_memory *memory,
 void mn_params_close(train_params *params);
 
 mn_status mn_params_clear(train_params *params); /* gradients become 0 */
-/* Euclidean norm of all gradients; NaN or infinity fails with the first such parameter. */
+/* Euclidean norm of all gradients, over the ranks that share the model; NaN or infinity fails with the first such
+ * parameter. */
 mn_status mn_params_norm(double *norm, const train_params *params);
 /* AdamW; `step` counts from 1, `scale` multiplies the gradients. */
 mn_status mn_params_step(train_params *params, const mn_train_options *options, int64_t step,

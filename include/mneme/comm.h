@@ -35,6 +35,18 @@ static inline int mn_comm_size(const mn_comm *comm);
 /* The group of a launcher (mpirun, srun), all of its processes; *out stays NULL without one, or with one process.
  * MPI is opened only when a launcher's environment is found: its plug-in, libmneme_mpi.so, is optional. */
 mn_status mn_comm_launched(mn_comm **out, double timeout);
+int mn_comm_started(
+    void); /* how many processes the launcher started; 1 without one. Opens nothing. */
+
+/* What stands between this process and MPI. */
+typedef struct mn_mpi_state {
+    int started;       /* as mn_comm_started has it */
+    char launcher[32]; /* "mpirun (Open MPI)"; "": nobody who starts several */
+    char plugin[512];  /* its file; "" when it was not found */
+    char library[128]; /* "Open MPI v4.1.4" */
+    char why[1024];    /* why there is none; "" when there is */
+} mn_mpi_state;
+bool mn_mpi_probe(mn_mpi_state *out); /* loads MPI, without starting it */
 
 /* `size` ranks as threads of this process: runs `rank_main` in each and waits for all. Every rank has its own error
  * record; the first rank's that failed becomes the caller's. A rank that returns early with a failure breaks the
@@ -77,6 +89,12 @@ mn_status mn_comm_reduce_tensor(mn_comm *comm, mn_device *device, mn_tensor *x, 
 /* out (size, ...) = x of every rank; same type, contiguous. */
 mn_status mn_comm_gather_tensor(mn_comm *comm, mn_device *device, mn_tensor *out,
                                 const mn_tensor *x);
+
+/* What the last two did on this rank since the group was made: calls, and bytes of x. For comparison with a plan. */
+typedef struct mn_comm_traffic {
+    int64_t calls, bytes;
+} mn_comm_traffic;
+mn_comm_traffic mn_comm_tensor_traffic(const mn_comm *comm);
 
 /* ---- The ranks of one job ---- */
 

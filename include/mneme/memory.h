@@ -77,14 +77,9 @@ int64_t mn_memory_parameters(const mn_memory *memory); /* numbers in all, over a
 const mn_memory_layer *mn_memory_at(const mn_memory *memory,
                                     int64_t block); /* or NULL; NULL memory too */
 
-/* Hidden units that are here: ranks that share the model have some each, as rows of up and columns of down. */
-static inline int64_t mn_memory_width(const mn_memory *memory) {
-    return memory->layers[0].up_w.shape[0];
-}
-
-/* x += the memory's output, in place, with the hidden units of all ranks of `tp`. `inner` (T, H) and `down` (T, C) are left as gelu(up(x)) and
- * down(..), for the effect audit and the tape; `pre` (T, H) gets up(x) before the activation, or is
- * NULL.   x (T, C) f32 */
+/* x += the memory's output, in place, that of the hidden units of all ranks of `tp`. `inner` (T, units) and
+ * `down` (T, C) are left as gelu(up(x)) and down(..), for the effect audit and the tape; `pre` (T, units) gets
+ * up(x) before the activation, or is NULL.   x (T, C) f32 */
 mn_status mn_memory_fwd(mn_device *dev, mn_comm *tp, mn_tensor *x, const mn_memory_layer *layer,
                         mn_tensor *pre, mn_tensor *inner, mn_tensor *down);
 

@@ -34,5 +34,6 @@
 #include "mneme/train.h"
 #include "mneme/train_data.h"
 #include "mneme/version.h"
+#include "mneme/vocab.h"
 
 #endif

@@ -9,6 +9,9 @@
  * kept of a sequence does not depend on the other sequences of its batch either (with weights in rows only
  * when there are more than four tokens: fewer add up in another order); cuBLASLt promises no such thing.
  *
+ * Ranks that share the model (model->tp) make the same calls with the same batches; loss, verdicts and what is kept are
+ * the same on all of them. Each gets the gradients of its slices, and those of what all have in full.
+ *
  * The loss is the sum over targets of -log p(target), natural logarithm; gradients are those of
  * `scale` times it and add up until the caller clears them. Logits exist for `loss_rows` rows at a time. */
 #ifndef MNEME_TAPE_H
@@ -62,6 +65,9 @@ mn_status mn_tape_step(mn_tape *tape, const mn_train_batch *batch, const float *
 /* Whether a gradient of the last step was NaN or infinite, with `may_overflow`: `scale` was too large for
  * the backend's number types. The gradients cannot be used. */
 bool mn_tape_overflow(const mn_tape *tape);
+/* In full mode over ranks, gradients of norms (and of key-value heads that ranks share) are sums of parts that the
+ * ranks have: makes them whole, once behind the last step before the caller reads them. Collective. */
+mn_status mn_tape_sum_gradients(mn_tape *tape);
 /* Forward only: the loss of a batch. */
 mn_status mn_tape_loss(mn_tape *tape, const mn_train_batch *batch, const float *hidden,
                        double *loss);

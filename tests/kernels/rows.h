@@ -7,7 +7,8 @@
 
 #define MN_TESTED_ATTENTION(T) T(attention_fwd)
 #define MN_TESTED_LINEAR(T) T(linear_fwd)
-#define MN_TESTED_LOGITS(T) T(row_stats) T(row_stats_merge) T(logprob_gather) T(sample) T(row_difference)
+#define MN_TESTED_LOGITS(T)                                                                        \
+    T(row_stats) T(row_stats_merge) T(logprob_gather) T(sample) T(row_difference)
 #define MN_TESTED_ROPE(T) T(rope_store_fwd)
 #define MN_TESTED_ROWS(T)                                                                          \
     T(embed_fwd) T(gather_fwd) T(layernorm_fwd) T(rmsnorm_fwd) T(swiglu_fwd) T(count_nonfinite)

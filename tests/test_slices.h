@@ -1,0 +1,43 @@
+/* test_slices.h - ranks as threads that share a golden model, and what their slices must be. */
+#ifndef MNEME_TEST_SLICES_H
+#define MNEME_TEST_SLICES_H
+
+#include "check.h"
+
+#include "mneme/log.h"
+#include "mneme/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST = 6, TIMEOUT = 300 };
+
+#define WANT(cond, ...) MN_CHECK(cond, MN_ERR_DATA, __VA_ARGS__)
+
+/* What one rank of a test does, and what it finds whole. */
+typedef struct job {
+    mn_model *whole;
+    mn_memory *memory;
+    const char *dir, *other; /* to read, to write */
+    mn_dtype dtype;
+    int64_t hidden;
+} job;
+
+typedef struct rank_bench {
+    mn_device *device;
+    mn_model *model;
+    mn_memory *memory;
+} rank_bench;
+
+static inline void close_rank(rank_bench *b) {
+    mn_memory_close(&b->memory);
+    mn_model_close(&b->model);
+    mn_device_close(&b->device);
+}
+
+static inline mn_test_path golden(const char *name) {
+    return mn_test_join(mn_test_source("tests/golden").text, name);
+}
+
+#endif
