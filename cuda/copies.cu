@@ -4,6 +4,7 @@
  * behind its last copy has passed, so that filling one slot and copying another overlap. */
 #include "cuda/copies.h"
 
+#include "cuda/collectives.h"
 #include "cuda/device.h"
 
 #include <stdlib.h>
@@ -52,10 +53,11 @@ void mn_cuda_copies_close(mn_cuda_copies **copies) {
 }
 
 /* An event that was never recorded has passed. */
-static mn_status take_slot(mn_cuda_copies *c, int *index) {
+static mn_status take_slot(mn_stream *s, int *index) {
+    mn_cuda_copies *c = s->copies;
     *index = c->next;
     c->next = (c->next + 1) % SLOTS;
-    return mn_cuda_check(cudaEventSynchronize(c->done[*index]), "a pinned slot");
+    return mn_cuda_wait(s, c->done[*index]);
 }
 
 mn_status mn_cuda_upload(mn_device *device, void *to, const void *from, size_t bytes) {
@@ -64,7 +66,7 @@ mn_status mn_cuda_upload(mn_device *device, void *to, const void *from, size_t b
     for (size_t done = 0; done < bytes;) {
         const size_t n = bytes - done < SLOT_BYTES ? bytes - done : (size_t)SLOT_BYTES;
         int i = 0;
-        MN_TRY(take_slot(s->copies, &i));
+        MN_TRY(take_slot(s, &i));
         memcpy(slot(s->copies, i), (const char *)from + done, n);
         MN_CUDA_TRY(cudaMemcpyAsync((char *)to + done, slot(s->copies, i), n,
                                     cudaMemcpyHostToDevice, s->stream));
@@ -84,7 +86,7 @@ mn_status mn_cuda_download(mn_device *device, void *to, const void *from, size_t
         for (; asked < bytes && waiting < 2; waiting++) {
             const size_t n = bytes - asked < SLOT_BYTES ? bytes - asked : (size_t)SLOT_BYTES;
             int i = 0;
-            MN_TRY(take_slot(s->copies, &i));
+            MN_TRY(take_slot(s, &i));
             if (waiting == 0) first = i;
             MN_CUDA_TRY(cudaMemcpyAsync(slot(s->copies, i), (const char *)from + asked, n,
                                         cudaMemcpyDeviceToHost, s->stream));
@@ -92,7 +94,7 @@ mn_status mn_cuda_download(mn_device *device, void *to, const void *from, size_t
             asked += n;
         }
         const size_t n = bytes - got < SLOT_BYTES ? bytes - got : (size_t)SLOT_BYTES;
-        MN_CUDA_TRY(cudaEventSynchronize(s->copies->done[first]));
+        MN_TRY(mn_cuda_wait(s, s->copies->done[first]));
         memcpy((char *)to + got, slot(s->copies, first), n);
         got += n;
         first = (first + 1) % SLOTS;

@@ -2,6 +2,7 @@
 #include "cuda/device.h"
 
 #include "cuda/attention_cudnn.h"
+#include "cuda/collectives.h"
 #include "cuda/copies.h"
 #include "cuda/linear.h"
 
@@ -50,8 +51,8 @@ static mn_status cuda_alloc(mn_device *device, void **out, size_t bytes) {
 }
 
 static void cuda_release(mn_device *device, void *memory, size_t bytes) {
-    (void)device;
     (void)bytes;
+    if (mn_cuda_use(device->stream) == MN_OK) mn_cuda_settle(device->stream);
     cudaFree(memory); /* waits for the work that uses it */
 }
 
@@ -69,8 +70,9 @@ static mn_status cuda_reserve(mn_device *device, int64_t rows, int64_t width) {
 
 static mn_status cuda_attention(mn_device *device, bool cudnn) {
     mn_stream *s = device->stream;
+    MN_TRY(mn_cuda_use(s));
     if (!cudnn) {
-        if (s->cudnn) MN_CUDA_TRY(cudaStreamSynchronize(s->stream));
+        if (s->cudnn) MN_TRY(mn_cuda_wait(s, NULL));
         mn_cuda_cudnn_close(&s->cudnn);
     }
     return s->cudnn || !cudnn ? MN_OK : mn_cuda_cudnn_open(&s->cudnn);
@@ -79,6 +81,8 @@ static mn_status cuda_attention(mn_device *device, bool cudnn) {
 static void cuda_close(mn_device *device) {
     mn_stream *s = device->stream;
     if (s) {
+        mn_cuda_use(s);
+        mn_cuda_collectives_close(s);
         if (s->stream) cudaStreamSynchronize(s->stream);
         mn_cuda_linear_close(&s->linear);
         mn_cuda_cudnn_close(&s->cudnn);
@@ -135,6 +139,7 @@ mn_status mn_cuda_device_open(mn_device **out, int index) {
     d->kv_bytes = mn_cuda_kv_bytes;
     d->range = mn_cuda_range;
     d->attention = cuda_attention;
+    d->collectives = &mn_cuda_collectives;
     d->close = cuda_close;
     d->stream = (mn_stream *)calloc(1, sizeof *d->stream);
     MN_CHECK_GOTO(d->stream, MN_ERR_MEMORY, "no memory for the CUDA device");

@@ -89,6 +89,7 @@ mn_status mn_tally_open(mn_device **out, mn_tally_like like) {
                      .upload = count_upload,
                      .download = count_download,
                      .reserve = count_reserve,
+                     .collectives = t->cuda ? &tally_collectives : NULL,
                      .kv_bytes = t->cuda ? mn_cuda_kv_bytes : mn_cpu_kv_bytes,
                      .close = count_close};
     snprintf(d->description, sizeof d->description, "%s: nothing is computed", d->name);

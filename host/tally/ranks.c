@@ -6,11 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct imagined {
-    mn_transport base; /* first: its address is the transport's */
-    tally *tally;
-} imagined;
-
 static mn_status start(mn_transport *t, mn_message *messages, int count) {
     (void)t;
     for (int i = 0; i < count; i++) {
@@ -57,34 +52,71 @@ static void close_transport(mn_transport *t, bool orderly) {
     free(t);
 }
 
+/* ---- The device's part ---- */
+
+struct mn_device_group {
+    tally *tally;
+    int size;
+};
+
 /* In a ring every rank sends (n - 1) / n of what all get together, and for a sum twice that: once to add up, once to
  * tell (Patarasuk and Yuan 2009, Bandwidth optimal all-reduce algorithms). */
-static mn_status count_collective(mn_transport *t, bool sum, int64_t count, size_t bytes) {
-    const double n = t->size, all = (double)bytes * (sum ? 2 : n);
-    return tally_add(((imagined *)(void *)t)->tally,
-                     (mn_tally_row){.kernel = sum ? "all-reduce" : "all-gather",
-                                    .shape = {count},
-                                    .unit = MN_TALLY_LINK,
-                                    .bytes = all * (n - 1) / n});
+static mn_status send_in_ring(mn_device_group *g, const char *call, int64_t count, double all) {
+    return tally_add(g->tally, (mn_tally_row){.kernel = call,
+                                              .shape = {count},
+                                              .unit = MN_TALLY_LINK,
+                                              .bytes = all * (g->size - 1) / g->size});
 }
+
+static mn_status reduce(mn_device_group *g, float *x, int64_t count, bool maximum) {
+    (void)x;
+    (void)maximum;
+    return send_in_ring(g, "all-reduce", count, 2 * (double)count * (double)sizeof(float));
+}
+
+static mn_status gather(mn_device_group *g, void *out, const void *x, size_t bytes) {
+    (void)out;
+    (void)x;
+    return send_in_ring(g, "all-gather", (int64_t)bytes, (double)bytes * g->size);
+}
+
+static bool serves(const mn_device_group *g, const mn_device *device) {
+    return &g->tally->device == device;
+}
+
+static void leave(mn_device_group **group) {
+    free(*group);
+    *group = NULL;
+}
+
+/* Groups come with their connection: nobody has to find the others. */
+const mn_device_collectives tally_collectives = {
+    .serves = serves, .reduce = reduce, .gather = gather, .leave = leave};
+
+/* ---- Groups ---- */
 
 static mn_status open_group(mn_comm **out, tally *counts, int size, int rank) {
     *out = NULL;
     if (size == 1) return MN_OK;
-    imagined *made = calloc(1, sizeof *made);
+    mn_transport *made = calloc(1, sizeof *made);
     MN_CHECK(made, MN_ERR_MEMORY, "no memory for %d ranks", size);
-    *made = (imagined){.base = {.rank = rank,
-                                .size = size,
-                                .start = start,
-                                .test = test,
-                                .pause = pause_at,
-                                .cancel = cancel,
-                                .tell = tell,
-                                .told = told,
-                                .collective = count_collective,
-                                .close = close_transport},
-                       .tally = counts};
-    return mn_world_open(out, &made->base, MN_COMM_TIMEOUT);
+    *made = (mn_transport){.rank = rank,
+                           .size = size,
+                           .start = start,
+                           .test = test,
+                           .pause = pause_at,
+                           .cancel = cancel,
+                           .tell = tell,
+                           .told = told,
+                           .close = close_transport};
+    MN_TRY(mn_world_open(out, made, MN_COMM_TIMEOUT));
+    if (!counts->cuda) return MN_OK;
+    mn_device_group *link = calloc(1, sizeof *link);
+    MN_CHECK(link, MN_ERR_MEMORY, "no memory for %d ranks", size);
+    *link = (mn_device_group){counts, size};
+    (*out)->link = link;
+    (*out)->leave = leave;
+    return MN_OK;
 }
 
 mn_status mn_tally_ranks(mn_ranks *out, mn_device *device, int tp, int tp_rank, int dp,

@@ -21,5 +21,6 @@ static inline tally *tally_of(mn_stream *stream) { return (tally *)(void *)strea
 mn_status tally_add(tally *t, mn_tally_row call);
 
 extern const mn_kernels tally_kernels;
+extern const mn_device_collectives tally_collectives;
 
 #endif

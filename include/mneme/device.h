@@ -11,6 +11,43 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* ---- Collectives between devices (their one caller is host/comm/tensor.c) ---- */
+
+enum { MN_DEVICE_IDENTITY = 128, MN_DEVICE_ID = 128 };
+
+/* The ranks that do a collective together, one device each, and what ends a rank's wait for the others. */
+typedef struct mn_device_ranks {
+    int rank, size;
+    double limit; /* seconds that a wait may last */
+    /* Fails when another rank is known to have ended or given up; asked many times a second while waiting. */
+    mn_status (*look)(void *context);
+    /* This rank cannot go on, and why: tells the others. Returns the error. */
+    mn_status (*give_up)(void *context, const char *why);
+    void *context;
+} mn_device_ranks;
+
+typedef struct mn_device_group mn_device_group; /* of a backend */
+
+/* A wait for the device, in `join` or in any later function of the device, ends when the group breaks: an error of
+ * another rank or of the connection, or the limit. From then on the device refuses to do anything for the group. */
+typedef struct mn_device_collectives {
+    /* Names the piece of hardware: equal for two devices of a host that are one. Fails where the backend lacks
+     * what collectives need. */
+    mn_status (*identity)(struct mn_device *device, char text[MN_DEVICE_IDENTITY]);
+    mn_status (*make_id)(unsigned char id[MN_DEVICE_ID]); /* at rank 0, by which all join */
+    mn_status (*join)(mn_device_group **out, struct mn_device *device,
+                      const unsigned char id[MN_DEVICE_ID], const mn_device_ranks *ranks);
+    /* Whether it is the group of this device, and the device still open. */
+    bool (*serves)(const mn_device_group *group, const struct mn_device *device);
+    /* Both take their turn among the kernels. x = sum or maximum (a NaN wins) over the ranks, in place. */
+    mn_status (*reduce)(mn_device_group *group, float *x, int64_t count, bool maximum);
+    /* out (size x bytes) = the `bytes` of every rank; `x` may be its place in it. */
+    mn_status (*gather)(mn_device_group *group, void *out, const void *x, size_t bytes);
+    void (*leave)(mn_device_group **group); /* safe twice, and after the device was closed */
+} mn_device_collectives;
+
+/* ---- Devices ---- */
+
 typedef struct mn_device {
     const mn_kernels *k;
     mn_stream *stream;
@@ -39,6 +76,7 @@ typedef struct mn_device {
     mn_status (*attention)(struct mn_device *device, bool cudnn);
     /* Begins a named range of the host's work for profilers, NULL ends the innermost; or is NULL. */
     void (*range)(const char *name);
+    const mn_device_collectives *collectives; /* NULL where the memory is the host's */
     void (*close)(struct mn_device *device);
 } mn_device;
 
