@@ -4,6 +4,8 @@
 
 #include "mneme/tape.h"
 
+#include "train/params.h"
+
 #include "test_tape.h"
 
 /* ||difference|| / ||gradient|| of a tensor, and of the loss. */
@@ -12,9 +14,9 @@ static const double allowed = 1e-5;
 enum { MOST_PARTS = 64, STEPS = 2, HIDDEN = 13 }; /* which no number of ranks divides */
 
 typedef struct told {
-    double loss[STEPS], only_loss;
-    int64_t sums;  /* messages of the last step */
-    float *hidden; /* (TAPE_TOKENS, C) what enters the memory */
+    double loss[STEPS], only_loss, norm; /* of all gradients */
+    int64_t sums;                        /* messages of the last step */
+    float *hidden;                       /* (TAPE_TOKENS, C) what enters the memory */
     part parts[MOST_PARTS];
     int64_t count;
 } told;
@@ -28,8 +30,9 @@ typedef struct trial {
 
 typedef struct rank_bench {
     mn_device *device;
-    mn_model *stored, *model, *model_grad;
-    mn_memory *memory, *memory_grad;
+    mn_model *stored, *model; /* the latter in full mode */
+    mn_memory *memory;
+    train_params params; /* owns the gradients */
     mn_tape *tape;
 } rank_bench;
 
@@ -39,24 +42,23 @@ static mn_status open_bench(rank_bench *b, const trial *t, mn_comm *comm) {
         .name = "m", .hidden = HIDDEN, .blocks = blocks, .block_count = 2, .gate = 0.7, .seed = 3};
     const mn_tape_options options = {
         .max_tokens = TAPE_TOKENS, .max_seqs = TAPE_SEQS, .loss_rows = 16, .full = t->full};
+    const mn_train_options none = {0}; /* nothing decays */
     MN_TRY(mn_device_open(&b->device, "cpu", 1));
     MN_TRY(mn_model_open(&b->stored, mn_test_source(t->folder).text, b->device, comm));
     if (t->full) {
         MN_TRY(mn_model_trainable(&b->model, b->stored));
-        MN_TRY(mn_model_like(&b->model_grad, b->stored));
     } else {
         MN_TRY(mn_memory_create(&b->memory, b->stored, &shape));
-        MN_TRY(mn_memory_like(&b->memory_grad, b->memory));
     }
-    return mn_tape_open(&b->tape, t->full ? b->model : b->stored, b->memory, b->memory_grad,
-                        b->model_grad, &options);
+    MN_TRY(mn_params_open(&b->params, t->full ? b->model : b->stored, b->memory, &none, NULL));
+    return mn_tape_open(&b->tape, t->full ? b->model : b->stored, b->memory, b->params.memory_grads,
+                        b->params.model_grads, &options);
 }
 
 static void close_bench(rank_bench *b) {
     mn_tape_close(&b->tape);
-    mn_memory_close(&b->memory_grad);
+    mn_params_close(&b->params);
     mn_memory_close(&b->memory);
-    mn_model_close(&b->model_grad);
     mn_model_close(&b->model);
     mn_model_close(&b->stored);
     mn_device_close(&b->device);
@@ -69,11 +71,11 @@ static mn_status take_gradients(told *out, rank_bench *b) {
     for (int64_t i = 0; i < out->count; i++) {
         if (b->memory) {
             mn_memory_param p;
-            mn_memory_param_at(&p, b->memory_grad, i);
+            mn_memory_param_at(&p, b->params.memory_grads, i);
             MN_TRY(part_take(&out->parts[i], p.name, &p.slice, p.tensor));
         } else {
             mn_binding_row row;
-            mn_binding_at(&row, &b->model->config, b->model_grad, i);
+            mn_binding_at(&row, &b->model->config, b->params.model_grads, i);
             MN_TRY(part_take(&out->parts[i], row.name, &row.slice, row.weight));
         }
     }
@@ -97,6 +99,7 @@ static mn_status passes(rank_bench *b, const trial *t, told *out) {
     }
     MN_TRY(mn_tape_loss(b->tape, &batch.batch, NULL, &out->only_loss));
     MN_TRY(mn_tape_sum_gradients(b->tape));
+    MN_TRY(mn_params_norm(&out->norm, &b->params));
     return take_gradients(out, b);
 }
 
@@ -163,6 +166,9 @@ static double compare(const trial *t, int size, const trial *one) {
             assert_true(got->loss[i] == t->ranks[0].loss[i]); /* the same bits everywhere */
         }
         compare_loss(t, size, got->only_loss, want->only_loss);
+        if (!(fabs(got->norm - want->norm) <= allowed * want->norm))
+            fail_msg("%s, %d ranks: norm %.9g, alone %.9g", t->folder, size, got->norm, want->norm);
+        assert_true(got->norm == t->ranks[0].norm);
         assert_int_equal(got->count, want->count);
     }
     for (int64_t i = 0; i < want->count; i++)

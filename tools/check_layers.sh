@@ -17,6 +17,7 @@ ops    | core                      | arena device kernels ops plugin range
 cpu    | ops                       |
 cuda   | ops                       |
 comm   | ops                       | comm
+tally  | cpu cuda comm             | tally
 mpi    | comm                      |
 io     | core                      | checkpoint
 text   | core                      | tokenizer
@@ -25,7 +26,7 @@ fever  | text                      | fever
 train  | model fever comm report   | train train_data train_keys
 eval   | model fever comm report   | complete evaluate results stats
 report | core                      | table report tensorboard
-cli    | train eval report cpu     | mneme
+cli    | train eval report cpu tally | mneme
 '
 
 # Reads the table and then "FILE:LINE:#include ..." lines; prints what is wrong.

@@ -91,20 +91,26 @@ static void put_together(void *whole, const mn_slice *slices, int ranks, const m
     }
 }
 
+static mn_status fetch(void *to, mn_device *device, const mn_tensor *part) {
+    if (device) return device->download(device, to, part->data, mn_tensor_bytes(part));
+    memcpy(to, part->data, mn_tensor_bytes(part));
+    return MN_OK;
+}
+
 mn_status mn_slice_gather(void *whole, mn_comm *comm, mn_device *device, const mn_tensor *part,
                           const mn_slice *slice) {
     const int ranks = mn_comm_size(comm), rank = mn_comm_rank(comm);
     const size_t bytes = mn_tensor_bytes(part);
+    const bool here = !device || device->host_memory;
     mn_status st = MN_OK;
-    if (slice->axis < 0 || ranks == 1)
-        return rank == 0 ? device->download(device, whole, part->data, bytes) : MN_OK;
+    if (slice->axis < 0 || ranks == 1) return rank == 0 ? fetch(whole, device, part) : MN_OK;
     mn_buf parts = {0};
     mn_slice *slices = calloc((size_t)ranks, sizeof *slices);
-    void *copy = device->host_memory ? NULL : malloc(bytes);
-    const void *mine = device->host_memory ? part->data : copy;
+    void *copy = here ? NULL : malloc(bytes);
+    const void *mine = here ? part->data : copy;
     if (!slices || !mine)
         st = mn_fail(MN_ERR_MEMORY, "no memory for %zu bytes of a tensor's part", bytes);
-    if (st == MN_OK && copy) st = device->download(device, copy, part->data, bytes);
+    if (st == MN_OK && copy) st = fetch(copy, device, part);
     MN_GOTO(mn_comm_agree(comm, st));
     MN_GOTO(mn_comm_all_gather(comm, slices, slice, sizeof *slice));
     MN_GOTO(mn_comm_gather(comm, &parts, mine, bytes, 0));

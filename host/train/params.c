@@ -22,8 +22,10 @@ static mn_status open_memory(train_params *p, mn_memory *memory, const mn_train_
         train_param *t = &p->items[i];
         mn_memory_param_at(&value, memory, i);
         mn_memory_param_at(&grad, p->memory_grads, i);
-        *t = (train_param){
-            .decays = decays(o, value.group), .value = value.tensor, .grad = grad.tensor};
+        *t = (train_param){.decays = decays(o, value.group),
+                           .slice = value.slice,
+                           .value = value.tensor,
+                           .grad = grad.tensor};
         memcpy(t->name, value.name, sizeof value.name);
     }
     return MN_OK;
@@ -42,8 +44,10 @@ static mn_status open_model(train_params *p, mn_model *model, const mn_train_opt
         train_param *t = &p->items[i];
         mn_binding_at(&value, &model->config, model, i);
         mn_binding_at(&grad, &model->config, p->model_grads, i);
-        *t = (train_param){
-            .decays = decays(o, group_of(&value)), .value = value.weight, .grad = grad.weight};
+        *t = (train_param){.decays = decays(o, group_of(&value)),
+                           .slice = value.slice,
+                           .value = value.weight,
+                           .grad = grad.weight};
         memcpy(t->name, value.name, sizeof value.name);
     }
     return MN_OK;
@@ -72,7 +76,8 @@ static void place_items(train_params *p) {
         assert(t->flat >= 0 && t->flat + numbers <= p->flat.shape[0]);
         t->begin = min64(max64(p->own - t->flat, 0), numbers);
         t->count = min64(max64(p->own + p->own_count - t->flat, 0), numbers) - t->begin;
-        p->numbers += numbers;
+        const mn_tensor whole = mn_slice_whole(&t->slice, t->value);
+        p->numbers += mn_tensor_count(&whole);
     }
 }
 
@@ -104,9 +109,29 @@ static mn_status lay_out_scratch(train_params *p) {
     return mn_arena_alloc(&p->scratch, &p->received, replicas * bytes);
 }
 
+/* Ranks of tp have the same vectors and, where they are more than key-value heads, the same heads: together more
+ * numbers than the whole has. */
+static mn_status count_shares(train_params *p) {
+    mn_status st = MN_OK;
+    int64_t *together = calloc((size_t)p->count, sizeof *together);
+    MN_CHECK(together, MN_ERR_MEMORY, "no memory for %lld parameters", (long long)p->count);
+    for (int64_t i = 0; i < p->count; i++) together[i] = mn_tensor_count(p->items[i].value);
+    MN_GOTO(mn_comm_all_reduce(p->tp, together, p->count, MN_COMM_I64, MN_COMM_SUM));
+    for (int64_t i = 0; i < p->count; i++) {
+        const mn_tensor whole = mn_slice_whole(&p->items[i].slice, p->items[i].value);
+        p->share[i] = (double)mn_tensor_count(&whole) / (double)together[i];
+    }
+done:
+    free(together);
+    return st;
+}
+
 static mn_status open_scratch(train_params *p) {
     p->sums = malloc((size_t)p->count * sizeof *p->sums);
-    MN_CHECK(p->sums, MN_ERR_MEMORY, "no memory for %lld parameters", (long long)p->count);
+    p->share = malloc((size_t)p->count * sizeof *p->share);
+    MN_CHECK(p->sums && p->share, MN_ERR_MEMORY, "no memory for %lld parameters",
+             (long long)p->count);
+    MN_TRY(count_shares(p));
     /* The first part is no smaller than the others. */
     if (mn_comm_size(p->owners) > 1) p->piece = min64(part_begin(p, 1), MOST_SENT);
     mn_arena_init(&p->scratch, "optimizer's scratch", p->device);
@@ -117,7 +142,7 @@ static mn_status open_scratch(train_params *p) {
 
 mn_status mn_params_open(train_params *p, mn_model *model, mn_memory *memory,
                          const mn_train_options *options, mn_comm *owners) {
-    *p = (train_params){.device = model->device, .owners = owners};
+    *p = (train_params){.device = model->device, .tp = model->tp, .owners = owners};
     p->count = memory ? memory->count * MN_MEMORY_PARAMS : mn_binding_count(&model->config);
     p->items = calloc((size_t)p->count, sizeof *p->items);
     MN_CHECK(p->items, MN_ERR_MEMORY, "no memory for %lld parameters", (long long)p->count);
@@ -133,6 +158,7 @@ void mn_params_close(train_params *p) {
     mn_arena_free(&p->moments);
     mn_arena_free(&p->scratch);
     free(p->sums);
+    free(p->share);
     free(p->items);
     *p = (train_params){0};
 }
@@ -153,6 +179,8 @@ mn_status mn_params_norm(double *norm, const train_params *p) {
         MN_TRY(mn_square_sum(p->device, &p->device_sums[i], p->items[i].grad));
     MN_TRY(p->device->download(p->device, p->sums, p->device_sums,
                                (size_t)p->count * sizeof *p->sums));
+    for (int64_t i = 0; i < p->count; i++) p->sums[i] *= p->share[i];
+    MN_TRY(mn_comm_all_reduce(p->tp, p->sums, p->count, MN_COMM_F64, MN_COMM_SUM));
     for (int64_t i = 0; i < p->count; i++) {
         sum += p->sums[i];
         MN_CHECK(isfinite(sum), MN_ERR_NUMERIC, "the gradient of %s is not finite",
