@@ -18,6 +18,9 @@ typedef struct mn_repeat {
     int64_t rows;      /* of its tensors */
     int64_t keys;      /* that a row of attention sees at most */
 } mn_repeat;
+
+typedef struct mn_device mn_device;
+
 /* ---- Collectives between devices (their one caller is host/comm/tensor.c) ---- */
 
 enum { MN_DEVICE_IDENTITY = 128, MN_DEVICE_ID = 128 };
@@ -55,7 +58,7 @@ typedef struct mn_device_collectives {
 
 /* ---- Devices ---- */
 
-typedef struct mn_device {
+struct mn_device {
     const mn_kernels *k;
     mn_stream *stream;
     const char *name;      /* "cpu", "cuda:0" */
@@ -91,7 +94,7 @@ typedef struct mn_device {
     void (*range)(const char *name);
     const mn_device_collectives *collectives; /* NULL where the memory is the host's */
     void (*close)(struct mn_device *device);
-} mn_device;
+};
 
 /* Begins a named range of the calling thread for profilers that listen to NVTX (nsys does), NULL ends the innermost.
  * Does nothing where mneme was built without NVTX's headers. */
