@@ -213,7 +213,7 @@ static mn_status run(const mn_cli *cli, const void *options) {
     if (getloadavg(&b->load, 1) != 1) b->load = -1;
     MN_GOTO(strcmp(cli->common.device, "auto") == 0
                 ? mn_device_open(&b->device, "cpu", (int)cli->common.threads)
-                : mn_cli_device_open(&b->device, &cli->common));
+                : mn_cli_device_open(&b->device, cli));
     MN_CHECK_GOTO(b->device->host_memory, MN_ERR_UNSUPPORTED, "bench measures the CPU only, not %s",
                   b->device->name);
     MN_GOTO(open_model(b));

@@ -44,23 +44,24 @@ uint64_t mn_journal_hash(uint64_t hash, const void *bytes, size_t len) {
     return hash;
 }
 
-/* Of the numbers of a memory: adapters are small enough to be read as a whole. */
-static mn_status hash_memory(uint64_t *out, const mn_memory *m) {
+/* Of the numbers of a memory: adapters are small enough to be read as a whole. Where ranks share it this is collective,
+ * and rank 0 has the hash. */
+static mn_status hash_memory(uint64_t *out, const mn_memory *memory) {
+    mn_memory m = *memory; /* the list of parameters gives writable tensors; here they are read */
     mn_status st = MN_OK;
     mn_buf bytes = {0};
     *out = MN_JOURNAL_HASH;
-    for (int64_t i = 0; i < m->count; i++) {
-        const mn_memory_layer *l = &m->layers[i];
-        const mn_tensor *const tensors[MN_MEMORY_PARAMS] = {
-            &l->up_w, &l->up_b, &l->down_w, &l->down_b, &l->norm_w, &l->norm_b, &l->gate};
-        *out = mn_journal_hash(*out, &l->block, sizeof l->block);
-        for (int t = 0; t < MN_MEMORY_PARAMS; t++) {
-            const size_t len = mn_tensor_bytes(tensors[t]);
-            mn_buf_clear(&bytes);
-            MN_GOTO(mn_buf_reserve(&bytes, len));
-            MN_GOTO(m->device->download(m->device, bytes.data, tensors[t]->data, len));
-            *out = mn_journal_hash(*out, bytes.data, len);
-        }
+    for (int64_t i = 0; i < m.count * MN_MEMORY_PARAMS; i++) {
+        mn_memory_param p;
+        mn_memory_param_at(&p, &m, i);
+        const mn_tensor whole = mn_slice_whole(&p.slice, p.tensor);
+        const int64_t *block = &m.layers[i / MN_MEMORY_PARAMS].block;
+        if (i % MN_MEMORY_PARAMS == 0) *out = mn_journal_hash(*out, block, sizeof *block);
+        mn_buf_clear(&bytes);
+        MN_GOTO(mn_buf_reserve(&bytes, mn_tensor_bytes(&whole)));
+        MN_GOTO(mn_slice_gather(bytes.data, m.tp, m.device, p.tensor, &p.slice));
+        if (mn_comm_rank(m.tp) == 0)
+            *out = mn_journal_hash(*out, bytes.data, mn_tensor_bytes(&whole));
     }
 done:
     mn_buf_free(&bytes);

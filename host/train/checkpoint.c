@@ -27,24 +27,46 @@ typedef char tensor_name[128];
 
 /* ---- writing ---- */
 
-/* Views of both means of every parameter; the vectors in `moments` have the numbers. */
+/* What all means are called, and their shapes; returns the bytes of the largest. */
+static size_t list_means(mn_stored *heads, tensor_name *names, const train_params *params) {
+    size_t most = 0;
+    for (int64_t i = 0; i < 2 * params->count; i++) {
+        const train_param *p = &params->items[i / 2];
+        snprintf(names[i], sizeof names[i], "%s.%s", means[i % 2], p->name);
+        heads[i] = (mn_stored){.name = names[i], .view = mn_slice_whole(&p->slice, p->value)};
+        const size_t bytes = mn_tensor_bytes(&heads[i].view);
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
+/* Both means of every parameter; the vectors in `moments` have this rank's numbers. Those that share the model send
+ * theirs to the first of them, one tensor at a time. */
 static mn_status save_optimizer(const trainer *t, const char *path, const float *const moments[2]) {
     const int64_t count = 2 * t->params.count;
     mn_status st = MN_OK;
-    mn_stored *tensors = calloc((size_t)count, sizeof *tensors);
+    mn_writer *writer = NULL;
+    void *whole = NULL;
+    mn_stored *heads = calloc((size_t)count, sizeof *heads);
     tensor_name *names = calloc((size_t)count, sizeof *names);
-    MN_CHECK_GOTO(tensors && names, MN_ERR_MEMORY, "%s: no memory", path);
+    MN_CHECK_GOTO(heads && names, MN_ERR_MEMORY, "%s: no memory", path);
+    const size_t most = list_means(heads, names, &t->params);
+    if (t->leads) whole = malloc(most);
+    MN_CHECK_GOTO(whole || !t->leads, MN_ERR_MEMORY, "%s: no memory for %zu bytes", path, most);
+    if (t->leads) MN_GOTO(mn_safetensors_begin(&writer, path, heads, count, NULL));
     for (int64_t i = 0; i < count; i++) {
         const train_param *p = &t->params.items[i / 2];
-        snprintf(names[i], sizeof names[i], "%s.%s", means[i % 2], p->name);
-        tensors[i] = (mn_stored){.name = names[i], .view = *p->value};
-        /* The file only reads what it is given; a view's data is not const. */
-        tensors[i].view.data = (void *)(uintptr_t)(moments[i % 2] + p->flat);
+        mn_tensor part = *p->value;
+        part.data = (void *)(uintptr_t)(moments[i % 2] + p->flat); /* only read */
+        MN_GOTO(mn_slice_gather(whole, t->ranks.tp, NULL, &part, &p->slice));
+        if (t->leads) MN_GOTO(mn_writer_write(writer, whole, mn_tensor_bytes(&heads[i].view)));
     }
-    st = mn_safetensors_write(path, tensors, count, NULL);
+    if (t->leads) st = mn_writer_commit(writer);
 done:
+    mn_writer_close(&writer);
+    free(whole);
     free(names);
-    free(tensors);
+    free(heads);
     return st;
 }
 
@@ -98,11 +120,10 @@ static mn_status save_into(const trainer *t, const char *dir, const float *const
     if (t->leads) MN_GOTO(mn_make_dirs(dir));
     MN_GOTO(t->memory ? mn_memory_save(t->memory, dir, t->o->model)
                       : mn_model_save(t->model, dir, MN_F32));
-    if (!t->leads) goto done;
     MN_GOTO(mn_path_join(&path, dir, optimizer_file));
     MN_GOTO(save_optimizer(t, path.data, moments));
     MN_GOTO(mn_path_join(&path, dir, state_file));
-    st = save_state(t, path.data);
+    if (t->leads) st = save_state(t, path.data);
 done:
     mn_buf_free(&path);
     return st;
@@ -146,9 +167,10 @@ done:
 
 /* ---- reading ---- */
 
-/* A tensor of the shape of `like`: numbers first .. first + to's count - 1 of it go into `to`. */
+/* Of this rank's part of a parameter, or of a mean of it, the numbers from `first` on that `to` has room for. */
 static mn_status load_tensor(const trainer *t, const mn_checkpoint *file, const char *name,
-                             const mn_tensor *like, int64_t first, const mn_tensor *to) {
+                             const train_param *p, int64_t first, const mn_tensor *to) {
+    const mn_tensor whole = mn_slice_whole(&p->slice, p->value), *like = &whole;
     const mn_stored *s = NULL;
     char found[96], expected[96];
     MN_TRY(mn_checkpoint_get(&s, file, name));
@@ -159,9 +181,7 @@ static mn_status load_tensor(const trainer *t, const mn_checkpoint *file, const 
              mn_shape_text(expected, sizeof expected, like->shape, like->ndim),
              mn_dtype_name(s->view.dtype),
              mn_shape_text(found, sizeof found, s->view.shape, s->view.ndim));
-    if (mn_tensor_count(to) == 0) return MN_OK;
-    const char *from = (const char *)s->view.data + (size_t)first * sizeof(float);
-    return t->device->upload(t->device, to->data, from, mn_tensor_bytes(to));
+    return mn_slice_load_some(t->device, to, p->value, first, &p->slice, s);
 }
 
 static mn_status load_tensors(const trainer *t, const char *dir) {
@@ -174,12 +194,11 @@ static mn_status load_tensors(const trainer *t, const char *dir) {
     MN_GOTO(mn_checkpoint_open_file(&optimizer, path.data));
     for (int64_t i = 0; i < t->params.count; i++) {
         const train_param *p = &t->params.items[i];
-        MN_GOTO(load_tensor(t, weights, p->name, p->value, 0, p->value));
+        MN_GOTO(load_tensor(t, weights, p->name, p, 0, p->value));
         for (int m = 0; m < 2; m++) {
             tensor_name name;
             snprintf(name, sizeof name, "%s.%s", means[m], p->name);
-            MN_GOTO(load_tensor(t, optimizer, name, p->value, p->begin,
-                                m == 0 ? &p->mean : &p->square));
+            MN_GOTO(load_tensor(t, optimizer, name, p, p->begin, m == 0 ? &p->mean : &p->square));
         }
     }
 done:

@@ -32,6 +32,7 @@ static mn_status open_memory(train_params *p, mn_memory *memory, const mn_train_
         mn_memory_param_at(&grad, p->memory_grads, i);
         *t = (train_param){.decays = decays(o, value.group),
                            .copies = copies_of(&value.slice, p->tp),
+                           .slice = value.slice,
                            .value = value.tensor,
                            .grad = grad.tensor};
         memcpy(t->name, value.name, sizeof value.name);
@@ -54,6 +55,7 @@ static mn_status open_model(train_params *p, mn_model *model, const mn_train_opt
         mn_binding_at(&grad, &model->config, p->model_grads, i);
         *t = (train_param){.decays = decays(o, group_of(&value)),
                            .copies = copies_of(&value.slice, p->tp),
+                           .slice = value.slice,
                            .value = value.weight,
                            .grad = grad.weight};
         memcpy(t->name, value.name, sizeof value.name);
@@ -84,7 +86,8 @@ static void place_items(train_params *p) {
         assert(t->flat >= 0 && t->flat + numbers <= p->flat.shape[0]);
         t->begin = min64(max64(p->own - t->flat, 0), numbers);
         t->count = min64(max64(p->own + p->own_count - t->flat, 0), numbers) - t->begin;
-        p->numbers += numbers;
+        const mn_tensor whole = mn_slice_whole(&t->slice, t->value);
+        p->numbers += mn_tensor_count(&whole);
     }
 }
 

@@ -15,7 +15,8 @@
 typedef struct train_param {
     char name[96];
     bool decays;
-    int copies; /* of each number, over the ranks that share the model */
+    int copies;     /* of each number, over the ranks that share the model */
+    mn_slice slice; /* what value and grad are of the whole, where ranks share the model */
     mn_tensor *value, *grad;
     int64_t flat;         /* its first number's place in the vector of all */
     int64_t begin, count; /* its numbers begin .. begin + count - 1 are moved here, row after row */
@@ -27,7 +28,7 @@ typedef struct train_params {
     mn_comm *tp;     /* the ranks that share the model */
     mn_comm *owners; /* the replicas that share the optimizer's state; NULL: it is all here */
     train_param *items;
-    int64_t count, numbers;
+    int64_t count, numbers;  /* numbers: of all tensors, whole */
     mn_tensor flat;          /* all gradients */
     int64_t own, own_count;  /* the part of it whose means are here: [own, own + own_count) */
     mn_arena moments;        /* means, then squares: own_count each */
@@ -42,14 +43,13 @@ typedef struct train_params {
 } train_params;
 
 /* Of `memory`, or (NULL) of the whole `model`. Gradients and means are zero. `owners` (NULL: none) share the
- * optimizer's state; then clearing and reducing are the caller's as before, and a step is collective. */
+ * optimizer's state; then a step is collective. */
 mn_status mn_params_open(train_params *out, mn_model *model, mn_memory *memory,
                          const mn_train_options *options, mn_comm *owners);
 void mn_params_close(train_params *params);
 
 mn_status mn_params_clear(train_params *params); /* gradients become 0 */
-/* Euclidean norm of all gradients, over the ranks that share the model; NaN or infinity fails with the first such
- * parameter. */
+/* Euclidean norm of all gradients, over all ranks of tp; collective there. NaN or infinity fails with the first such parameter. */
 mn_status mn_params_norm(double *norm, const train_params *params);
 /* AdamW; `step` counts from 1, `scale` multiplies the gradients. */
 mn_status mn_params_step(train_params *params, const mn_train_options *options, int64_t step,

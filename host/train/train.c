@@ -16,7 +16,8 @@ static mn_status open_model(trainer *t) {
     mn_model_config config;
     if (o->init == MN_INIT_RANDOM) {
         MN_TRY(mn_model_config_load(&config, o->model));
-        return mn_model_init(&t->model, &config, o->model, (uint64_t)o->seed, t->device, NULL);
+        return mn_model_init(&t->model, &config, o->model, (uint64_t)o->seed, t->device,
+                             t->ranks.tp);
     }
     if (o->backbone && o->update == MN_UPDATE_MEMORY) {
         t->model = o->backbone;
@@ -196,8 +197,8 @@ mn_status mn_train(mn_train_summary *out, mn_device *device, const mn_train_opti
     MN_GOTO(mn_train_look(&t, &from, &finished, out));
     if (finished) goto done;
     MN_GOTO(mn_comm_attach(t.ranks.dp, device));
-    MN_GOTO(mn_ranks_agree(&t.ranks, open_params(&t)));
-    MN_GOTO(mn_ranks_agree(&t.ranks, restore(&t, &from)));
+    MN_GOTO(mn_comm_agree(t.ranks.world, open_params(&t)));
+    MN_GOTO(mn_comm_agree(t.ranks.world, restore(&t, &from)));
     out->resumed = from.len > 0;
     MN_GOTO(mn_ranks_agree(&t.ranks, open_work(&t)));
     MN_GOTO(mn_train_loop(&t));
