@@ -273,8 +273,9 @@ static void silu_over_the_whole_range(void **state) {
 
 static void test_count_nonfinite(void **state) {
     const devices *all = *state;
-    static const int64_t sizes[] = {0,  1,  15, 16,    17,    31,    33,
-                                    63, 64, 65, 16383, 16384, 16385, 50001};
+    /* the last one: more than a CUDA thread's four groups in each of its blocks */
+    static const int64_t sizes[] = {0,  1,  15,    16,    17,    31,    33,     63,
+                                    64, 65, 16383, 16384, 16385, 50001, 1100003};
     static const float bad[] = {NAN, INFINITY, -INFINITY};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         guards g = {0};
