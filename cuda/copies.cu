@@ -13,6 +13,7 @@
  *   the kernels    before they take a piece: until it has arrived. */
 #include "cuda/copies.h"
 
+#include "cuda/collectives.h"
 #include "cuda/device.h"
 
 #include <stdlib.h>
@@ -74,10 +75,11 @@ void mn_cuda_copies_close(mn_cuda_copies **copies) {
 }
 
 /* An event that was never recorded has passed. */
-static mn_status take_slot(mn_cuda_copies *c, int *index) {
+static mn_status take_slot(mn_stream *s, int *index) {
+    mn_cuda_copies *c = s->copies;
     *index = c->next;
     c->next = (c->next + 1) % SLOTS;
-    return mn_cuda_check(cudaEventSynchronize(c->passed[*index]), "a pinned slot");
+    return mn_cuda_wait(s, c->passed[*index]);
 }
 
 mn_status mn_cuda_upload(mn_device *device, void *to, const void *from, size_t bytes) {
@@ -87,7 +89,7 @@ mn_status mn_cuda_upload(mn_device *device, void *to, const void *from, size_t b
     for (size_t done = 0; done < bytes;) {
         const size_t n = bytes - done < SLOT_BYTES ? bytes - done : (size_t)SLOT_BYTES;
         int i = 0;
-        MN_TRY(take_slot(c, &i));
+        MN_TRY(take_slot(s, &i));
         memcpy(slot(c->pinned, i), (const char *)from + done, n);
         MN_CUDA_TRY(cudaStreamWaitEvent(c->stream, c->taken[i], 0));
         MN_CUDA_TRY(cudaMemcpyAsync(slot(c->landing, i), slot(c->pinned, i), n,
@@ -112,7 +114,7 @@ mn_status mn_cuda_download(mn_device *device, void *to, const void *from, size_t
         for (; asked < bytes && waiting < 2; waiting++) {
             const size_t n = bytes - asked < SLOT_BYTES ? bytes - asked : (size_t)SLOT_BYTES;
             int i = 0;
-            MN_TRY(take_slot(s->copies, &i));
+            MN_TRY(take_slot(s, &i));
             if (waiting == 0) first = i;
             MN_CUDA_TRY(cudaMemcpyAsync(slot(s->copies->pinned, i), (const char *)from + asked, n,
                                         cudaMemcpyDeviceToHost, s->stream));
@@ -120,7 +122,7 @@ mn_status mn_cuda_download(mn_device *device, void *to, const void *from, size_t
             asked += n;
         }
         const size_t n = bytes - got < SLOT_BYTES ? bytes - got : (size_t)SLOT_BYTES;
-        MN_CUDA_TRY(cudaEventSynchronize(s->copies->passed[first]));
+        MN_TRY(mn_cuda_wait(s, s->copies->passed[first]));
         memcpy((char *)to + got, slot(s->copies->pinned, first), n);
         got += n;
         first = (first + 1) % SLOTS;

@@ -85,10 +85,15 @@ cudaError_t launch(const void *f, dim3 grid, dim3 block, void **args, size_t sha
     Lock lock;
     const Registered *k = kernel_of(f);
     if (!k) return remember(cudaErrorInvalidDeviceFunction);
-    if (shared > k->shared_limit) {
+    if (stream_device(stream) != current_device()) {
+        complain("kernel %s launched into a stream of device %d while device %d is the thread's",
+                 k->name.c_str(), stream_device(stream), current_device());
+        return remember(cudaErrorInvalidResourceHandle);
+    }
+    if (shared > k->shared_limit()) {
         complain("kernel %s launched with %zu bytes of dynamic shared memory, its limit is %zu "
                  "(cudaFuncSetAttribute)",
-                 k->name.c_str(), shared, k->shared_limit);
+                 k->name.c_str(), shared, k->shared_limit());
         return remember(cudaErrorInvalidValue);
     }
     const int bad = sg_check_launch(k->module, k->name.c_str(), {grid.x, grid.y, grid.z},
@@ -140,6 +145,11 @@ void print_summary() {
 }
 
 } // namespace
+
+size_t Registered::shared_limit() const {
+    const auto found = raised.find(current_device());
+    return found == raised.end() ? SHARED_DEFAULT : found->second;
+}
 
 extern "C" void sg_totals(const char *part, sg_stats *sums) {
     Lock lock;
@@ -217,7 +227,7 @@ cudaError_t cudaFuncSetAttribute(const void *f, enum cudaFuncAttribute attribute
     int threads;
     sg_kernel_limits(k->module, k->name.c_str(), &used, &threads);
     if (value < 0 || (size_t)value + used > SHARED_OPT_IN) return remember(cudaErrorInvalidValue);
-    k->shared_limit = (size_t)value;
+    k->raised[current_device()] = (size_t)value;
     return cudaSuccess;
 }
 cudaError_t cudaFuncSetCacheConfig(const void *, enum cudaFuncCache) { return cudaSuccess; }
@@ -232,7 +242,7 @@ cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *a, const void *f) {
     if (sg_kernel_limits(k->module, k->name.c_str(), &a->sharedSizeBytes, &threads))
         return remember(cudaErrorNoKernelImageForDevice);
     a->maxThreadsPerBlock = threads ? threads : 1024;
-    a->maxDynamicSharedSizeBytes = (int)k->shared_limit;
+    a->maxDynamicSharedSizeBytes = (int)k->shared_limit();
     a->ptxVersion = a->binaryVersion = 80;
     return cudaSuccess;
 }
