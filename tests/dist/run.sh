@@ -48,7 +48,9 @@ like() {
         paste -d ' ' "$work/a" "$work/b" | awk 'NF != 6 || $1 != $4 || $2 != $5 { print; bad = 1 }
             { d = $3 - $6; if (d < 0) d = -d; if (!(d <= 1e-5 * $3)) { print; bad = 1 } } END { exit bad }' ||
             fail "$name: other losses"
-        near "$variant/adapter_model.safetensors" "$2/train/$name/adapter_model.safetensors" 1e-4
+        weights=adapter_model.safetensors
+        [ -e "$variant/$weights" ] || weights=model.safetensors
+        near "$variant/$weights" "$2/train/$name/$weights" 1e-4
     done
     [ "$(find "$2/eval" -name 'results_*' | wc -l)" = 1 ] || fail "results: $(find "$2/eval" -type f)"
     [ -z "$(find "$2" -name 'journal_*')" ] || fail "a journal is left"
@@ -73,6 +75,12 @@ shared 4 0 "$work/both" --tp 2
 like "$work/alone" "$work/both"
 shared 3 0 "$work/four" # another number finds everything done
 has "$err" "report: skipped"
+
+# ---- whole models, which share the optimizer's state ----
+
+small 0 "$work/model" --update full --learning_rate 1e-4 --num_train_epochs 2
+shared 4 0 "$work/models" --update full --learning_rate 1e-4 --num_train_epochs 2 --tp 2
+like "$work/model" "$work/models"
 
 # ---- begun by four, ended by others ----
 
