@@ -22,13 +22,6 @@ disturbed() {
     wait_for '"step": 5,' "$1/train_log.jsonl"
 }
 
-# rank R: its process.
-rank() {
-    for pid in $(cat /proc/"$job"/task/*/children); do
-        [ "$(tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | sed -n 's/^OMPI_COMM_WORLD_RANK=//p')" = "$1" ] && echo "$pid"
-    done
-}
-
 # ended CODE FOLDER: the job ends within 30 s of $since; then the same command finishes it.
 ended() {
     wait "$job"
