@@ -4,6 +4,7 @@
  * and may make the batch's memory grow, which waits for the stream; from then on nothing is allocated.
  * cuDNN rounds its results to fp16, which mneme's own kernels do not. */
 #include "cuda/attention_cudnn.h"
+#include "cuda/collectives.h"
 #include "cuda/cudnn_plan.h"
 
 #include <stdlib.h>
@@ -153,7 +154,7 @@ static mn_status place(mn_stream *s, mn_cudnn_data *data, const mn_cudnn_shape *
     const size_t bytes = matrices * matrix + 2 * stats +
                          workspace; /* a matrix is whole 256 bytes */
     if (bytes > c->bytes) {
-        MN_CUDA_TRY(cudaStreamSynchronize(s->stream));
+        MN_TRY(mn_cuda_wait(s, NULL));
         MN_CUDA_TRY(cudaFree(c->memory));
         c->memory = NULL;
         c->bytes = 0;

@@ -2,8 +2,9 @@
 #include "cuda/device.h"
 
 #include "cuda/attention_cudnn.h"
+#include "cuda/collectives.h"
 #include "cuda/copies.h"
-#include "cuda/kv.h"
+#include "cuda/graphs.h"
 #include "cuda/linear.h"
 
 #include <stdio.h>
@@ -51,15 +52,16 @@ static mn_status cuda_alloc(mn_device *device, void **out, size_t bytes) {
 }
 
 static void cuda_release(mn_device *device, void *memory, size_t bytes) {
-    (void)device;
     (void)bytes;
+    if (mn_cuda_use(device->stream) == MN_OK) mn_cuda_settle(device->stream);
     cudaFree(memory); /* waits for the work that uses it */
 }
 
 static mn_status cuda_reserve(mn_device *device, int64_t rows, int64_t width) {
     mn_stream *s = device->stream;
-    const size_t bytes = MN_CUDA_SCRATCH + (size_t)(rows * width) * sizeof(float);
+    const size_t bytes = mn_cuda_scratch_bytes(rows, width);
     if (bytes <= s->scratch_bytes) return MN_OK;
+    mn_cuda_forget_all(s); /* what was recorded uses the old one */
     cuda_release(device, s->scratch, s->scratch_bytes);
     s->scratch = NULL;
     s->scratch_bytes = 0;
@@ -68,14 +70,11 @@ static mn_status cuda_reserve(mn_device *device, int64_t rows, int64_t width) {
     return MN_OK;
 }
 
-static size_t cuda_kv_bytes(int64_t rows, int64_t kv_heads, int64_t head_dim) {
-    return (size_t)(rows * kv_heads * mn_cuda_kv_width(head_dim)) * 2;
-}
-
 static mn_status cuda_attention(mn_device *device, bool cudnn) {
     mn_stream *s = device->stream;
+    MN_TRY(mn_cuda_use(s));
     if (!cudnn) {
-        if (s->cudnn) MN_CUDA_TRY(cudaStreamSynchronize(s->stream));
+        if (s->cudnn) MN_TRY(mn_cuda_wait(s, NULL));
         mn_cuda_cudnn_close(&s->cudnn);
     }
     return s->cudnn || !cudnn ? MN_OK : mn_cuda_cudnn_open(&s->cudnn);
@@ -84,7 +83,10 @@ static mn_status cuda_attention(mn_device *device, bool cudnn) {
 static void cuda_close(mn_device *device) {
     mn_stream *s = device->stream;
     if (s) {
+        mn_cuda_use(s);
+        mn_cuda_collectives_close(s);
         if (s->stream) cudaStreamSynchronize(s->stream);
+        mn_cuda_graphs_close(&s->graphs);
         mn_cuda_linear_close(&s->linear);
         mn_cuda_cudnn_close(&s->cudnn);
         mn_cuda_copies_close(&s->copies);
@@ -137,9 +139,12 @@ mn_status mn_cuda_device_open(mn_device **out, int index) {
     d->upload = mn_cuda_upload;
     d->download = mn_cuda_download;
     d->reserve = cuda_reserve;
-    d->kv_bytes = cuda_kv_bytes;
+    d->kv_bytes = mn_cuda_kv_bytes;
+    d->repeat = mn_cuda_repeat;
+    d->forget = mn_cuda_forget;
     d->range = mn_cuda_range;
     d->attention = cuda_attention;
+    d->collectives = &mn_cuda_collectives;
     d->close = cuda_close;
     d->stream = (mn_stream *)calloc(1, sizeof *d->stream);
     MN_CHECK_GOTO(d->stream, MN_ERR_MEMORY, "no memory for the CUDA device");
@@ -153,6 +158,7 @@ mn_status mn_cuda_device_open(mn_device **out, int index) {
                           "cudaStreamCreate"));
     MN_GOTO(mn_cuda_copies_open(&d->stream->copies));
     MN_GOTO(mn_cuda_linear_open(&d->stream->linear));
+    MN_GOTO(mn_cuda_graphs_open(&d->stream->graphs));
     MN_GOTO(cuda_reserve(d, 0, 0));
     MN_GOTO(mn_cuda_describe(d->description, sizeof d->description, index));
     *out = d;

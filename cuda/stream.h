@@ -12,15 +12,15 @@ extern "C" {
 #include "mneme/kernels.h"
 }
 
+#include "cuda/sizes.h"
+
 #include <cuda_runtime.h>
 
-/* Workspace that is always there; mn_device.reserve(rows, width) adds what is proportional to a batch:
- * rows x width floats. */
-enum { MN_CUDA_SCRATCH = 32 << 20 };
-
-struct mn_cuda_linear; /* cuBLASLt's handle and plans (linear.cu) */
-struct mn_cuda_copies; /* pinned staging (copies.cu) */
-struct mn_cuda_cudnn;  /* attention through cuDNN (attention_cudnn.cu) */
+struct mn_cuda_linear;  /* cuBLASLt's handle and plans (linear.cu) */
+struct mn_cuda_copies;  /* staging of uploads and downloads (copies.cu) */
+struct mn_cuda_graphs;  /* recorded work (graphs.cu) */
+struct mn_cuda_cudnn;   /* attention through cuDNN (attention_cudnn.cu) */
+struct mn_device_group; /* NCCL's connection to other ranks (collectives.cu) */
 
 struct mn_stream {
     cudaStream_t stream; /* all work, in order */
@@ -29,7 +29,9 @@ struct mn_stream {
     size_t scratch_bytes;
     struct mn_cuda_linear *linear;
     struct mn_cuda_copies *copies;
-    struct mn_cuda_cudnn *cudnn; /* NULL: the backend's own attention */
+    struct mn_cuda_graphs *graphs;
+    struct mn_cuda_cudnn *cudnn;    /* NULL: the backend's own attention */
+    struct mn_device_group *groups; /* a list of those that were joined; NULL: one rank */
 };
 
 /* The first `bytes` of the workspace, 256-byte aligned; MN_ERR_MEMORY when less was reserved. */

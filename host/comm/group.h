@@ -38,7 +38,8 @@ struct mn_comm {
     size_t call_bytes;
     int stopped_looks;       /* of mn_comm_check: in a row with a stopped rank */
     mn_comm_traffic traffic; /* of tensors */
-    void *link;              /* what the device keeps for this group (tensor.c); NULL on the CPU */
+    mn_device_group *link;   /* what the device keeps for this group (tensor.c); NULL on the CPU */
+    void (*leave)(mn_device_group **link);
 };
 
 /* The world of a transport, which it owns from then on, also when it fails. All ranks exchange who they are. */

@@ -20,6 +20,9 @@ static mn_status open_model(trainer *t) {
                              t->ranks.tp);
     }
     if (o->backbone && o->update == MN_UPDATE_MEMORY) {
+        MN_CHECK(o->backbone->device == t->device && strcmp(o->backbone->path, o->model) == 0,
+                 MN_ERR_USAGE, "the backbone that is open is %s on %s, %s on %s is to be trained",
+                 o->backbone->path, o->backbone->device->name, o->model, t->device->name);
         t->model = o->backbone;
         return MN_OK;
     }

@@ -59,6 +59,17 @@ else()
     set(MNEME_CUDNN_INCLUDE "") # hides what is too old
     message(STATUS "cuDNN: left out, no headers of cuDNN 9 or later")
 endif()
+# NCCL as well.
+find_path(MNEME_NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+mark_as_advanced(MNEME_NCCL_INCLUDE)
+if(MNEME_NCCL_INCLUDE)
+    list(FILTER cuda_sources EXCLUDE REGEX "collectives_none")
+    list(APPEND cuda_sources cuda/nccl_api.c)
+    message(STATUS "NCCL: headers in ${MNEME_NCCL_INCLUDE}")
+else()
+    list(FILTER cuda_sources EXCLUDE REGEX "collectives\\.cu")
+    message(STATUS "NCCL: left out, no nccl.h (package libnccl-dev); ranks cannot use GPUs together")
+endif()
 add_library(mneme_cuda MODULE ${cuda_sources} host/core/tensor.c)
 set_target_properties(mneme_cuda PROPERTIES
     CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF
@@ -68,6 +79,10 @@ set_target_properties(mneme_cuda PROPERTIES
 target_include_directories(mneme_cuda PRIVATE include host ${PROJECT_SOURCE_DIR})
 if(MNEME_CUDNN_INCLUDE)
     target_include_directories(mneme_cuda SYSTEM PRIVATE ${MNEME_CUDNN_INCLUDE}
+                                                         ${CUDAToolkit_INCLUDE_DIRS})
+endif()
+if(MNEME_NCCL_INCLUDE)
+    target_include_directories(mneme_cuda SYSTEM PRIVATE ${MNEME_NCCL_INCLUDE}
                                                          ${CUDAToolkit_INCLUDE_DIRS})
 endif()
 # No -ffast-math in any form: NaN checks and the CPU's numbers.

@@ -106,6 +106,11 @@ u8 *Machine::global_access(int lane, u64 address, int bytes, AccessKind kind) {
         return wild("out of bounds", lane,
                     format("global %s of %d bytes at 0x%llx%s", name_of(kind), bytes, show(address),
                            describe_wild(host).c_str()));
+    if (a->device != device_in_use && a->device >= 0)
+        return wild("memory of another device", lane,
+                    format("global %s of %d bytes at '%s', which is on device %d; the kernel runs "
+                           "on device %d",
+                           name_of(kind), bytes, a->name.c_str(), a->device, device_in_use));
     const u64 offset = host - a->base;
     if (kind != AccessKind::READ && a->read_only)
         return wild("write to constant memory", lane,
@@ -130,7 +135,8 @@ u8 *Machine::access_row(const u64 *address, u32 mask, int bytes, AccessKind kind
     const u64 host = first & ~DEVICE;
     const size_t total = (size_t)bytes * LANES;
     Allocation *a = gaps ? nullptr : find_allocation(host);
-    if (!a || host + total > a->base + a->bytes || a->read_only) return nullptr;
+    if (!a || host + total > a->base + a->bytes || a->read_only || a->device != device_in_use)
+        return nullptr;
     const u64 offset = host - a->base;
     u8 *state = a->initialised + offset;
     if (kind == AccessKind::READ && options.check_init) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <new>
+#include <utility>
 
 namespace sg {
 
@@ -37,8 +38,10 @@ int outside(const char *what, u64 address, size_t bytes) {
 
 } // namespace
 
+int device_in_use;
+
 Allocation::Allocation(size_t n, std::string title)
-    : bytes(n), cells(nullptr), name(std::move(title)) {
+    : bytes(n), cells(nullptr), device(device_in_use), name(std::move(title)) {
     void *p;
     if (posix_memalign(&p, 256, n + 2 * RED_ZONE + 256)) throw std::bad_alloc();
     block = (u8 *)p;
@@ -139,6 +142,14 @@ int sg_free(uint64_t address) {
         quarantine.pop_front();
     }
     return 0;
+}
+
+int sg_use_device(int device) { return std::exchange(device_in_use, device); }
+
+int sg_device_of(const void *address) {
+    const Allocation *a = in_device((u64)address) ? find_allocation((u64)address & ~DEVICE)
+                                                  : nullptr;
+    return a ? a->device : -1;
 }
 
 int sg_is_device(const void *address) { return in_device((u64)address); }

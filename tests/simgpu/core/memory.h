@@ -27,6 +27,7 @@ struct Allocation {
     u8 *initialised;   /* one byte per byte; pages that nobody touches cost nothing */
     GlobalCell *cells; /* one per two bytes, made by the first kernel that comes */
     bool read_only = false, is_variable = false;
+    int device; /* -1: a variable, which every device has */
     std::string name;
 
     Allocation(size_t bytes, std::string name);
@@ -36,6 +37,7 @@ struct Allocation {
     void make_cells();
 };
 
+extern int device_in_use;
 Allocation *new_allocation(size_t bytes, const std::string &name);
 void drop_variable(Allocation *a); /* of a module that goes */
 /* The allocation that holds the host address, or NULL. */

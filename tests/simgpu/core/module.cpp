@@ -193,6 +193,7 @@ void ModuleParser::variable(const std::string &space, const std::string &text) {
         memset(a->initialised, 1, a->bytes);
         a->read_only = v.space == Space::CONST;
         a->is_variable = true;
+        a->device = -1;
         v.address = a->base | DEVICE;
         m.memory.push_back(a);
         m.variables[v.name] = v;

@@ -57,6 +57,7 @@ cudaError_t cudaPeekAtLastError(void) { return last_error; }
     E(cudaErrorStreamCaptureImplicit,                                                              \
       "operation would make the legacy stream depend on a capture")                                \
     E(cudaErrorCapturedEvent, "operation not permitted on an event last recorded in a capture")    \
+    E(cudaErrorLaunchTimeout, "the launch timed out and was terminated")                           \
     E(cudaErrorGraphExecUpdateFailure, "the graph update was not performed")
 
 const char *cudaGetErrorName(cudaError_t e) {
@@ -102,6 +103,8 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device) {
         return remember(cudaErrorInvalidDevice);
     memset(p, 0, sizeof *p);
     snprintf(p->name, sizeof p->name, "simulated GPU (sm_80, on the CPU)");
+    p->pciBusID = device + 1;
+    snprintf(p->uuid.bytes, sizeof p->uuid.bytes, "simulated %d", device);
     p->totalGlobalMem = (size_t)option_value(Option::MEMORY_MIB) << 20;
     p->sharedMemPerBlock = SHARED_DEFAULT;
     p->sharedMemPerBlockOptin = SHARED_OPT_IN;

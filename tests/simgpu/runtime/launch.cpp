@@ -24,9 +24,11 @@ struct Totals {
     unsigned long launches = 0;
     sg_stats stats{};
 };
+constexpr sg_work NO_WORK = {0, 0, 14695981039346656037u};
 struct Summary {
     std::map<std::string, Totals> kernels;
     sg_stats all{};
+    sg_work work = NO_WORK;
     double seconds = 0;
 };
 Summary &summary() { /* lives until after atexit */
@@ -40,12 +42,32 @@ void add_up(sg_stats *sum, const sg_stats *one) {
     for (size_t i = 0; i < sizeof *sum / sizeof *to; i++) to[i] += from[i];
 }
 
+/* FNV-1a. */
+void add_to_sequence(const void *data, size_t bytes) {
+    uint64_t &h = summary().work.sequence;
+    for (size_t i = 0; i < bytes; i++) h = (h ^ ((const unsigned char *)data)[i]) * 1099511628211u;
+}
+
+void note(const Registered &k, dim3 grid, dim3 block, size_t shared, void **args) {
+    int count = 0;
+    sg_kernel_params(k.module, k.name.c_str(), &count, nullptr);
+    std::vector<size_t> sizes((size_t)count);
+    sg_kernel_params(k.module, k.name.c_str(), &count, sizes.data());
+    add_to_sequence(k.name.data(), k.name.size());
+    add_to_sequence(&grid, sizeof grid);
+    add_to_sequence(&block, sizeof block);
+    add_to_sequence(&shared, sizeof shared);
+    for (size_t i = 0; i < sizes.size(); i++) add_to_sequence(args[i], sizes[i]);
+    summary().work.kernels++;
+}
+
 void run(const Registered &k, dim3 grid, dim3 block, size_t shared, void **args) {
     const auto start = std::chrono::steady_clock::now();
     sg_launch(k.module, k.name.c_str(), {grid.x, grid.y, grid.z}, {block.x, block.y, block.z},
               shared, args);
     summary().seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
                              .count();
+    note(k, grid, block, shared, args);
     Totals &t = summary().kernels[k.name];
     t.launches++;
     add_up(&t.stats, sg_last_stats());
@@ -63,10 +85,15 @@ cudaError_t launch(const void *f, dim3 grid, dim3 block, void **args, size_t sha
     Lock lock;
     const Registered *k = kernel_of(f);
     if (!k) return remember(cudaErrorInvalidDeviceFunction);
-    if (shared > k->shared_limit) {
+    if (stream_device(stream) != current_device()) {
+        complain("kernel %s launched into a stream of device %d while device %d is the thread's",
+                 k->name.c_str(), stream_device(stream), current_device());
+        return remember(cudaErrorInvalidResourceHandle);
+    }
+    if (shared > k->shared_limit()) {
         complain("kernel %s launched with %zu bytes of dynamic shared memory, its limit is %zu "
                  "(cudaFuncSetAttribute)",
-                 k->name.c_str(), shared, k->shared_limit);
+                 k->name.c_str(), shared, k->shared_limit());
         return remember(cudaErrorInvalidValue);
     }
     const int bad = sg_check_launch(k->module, k->name.c_str(), {grid.x, grid.y, grid.z},
@@ -118,6 +145,11 @@ void print_summary() {
 }
 
 } // namespace
+
+size_t Registered::shared_limit() const {
+    const auto found = raised.find(current_device());
+    return found == raised.end() ? SHARED_DEFAULT : found->second;
+}
 
 extern "C" void sg_totals(const char *part, sg_stats *sums) {
     Lock lock;
@@ -195,7 +227,7 @@ cudaError_t cudaFuncSetAttribute(const void *f, enum cudaFuncAttribute attribute
     int threads;
     sg_kernel_limits(k->module, k->name.c_str(), &used, &threads);
     if (value < 0 || (size_t)value + used > SHARED_OPT_IN) return remember(cudaErrorInvalidValue);
-    k->shared_limit = (size_t)value;
+    k->raised[current_device()] = (size_t)value;
     return cudaSuccess;
 }
 cudaError_t cudaFuncSetCacheConfig(const void *, enum cudaFuncCache) { return cudaSuccess; }
@@ -210,7 +242,7 @@ cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *a, const void *f) {
     if (sg_kernel_limits(k->module, k->name.c_str(), &a->sharedSizeBytes, &threads))
         return remember(cudaErrorNoKernelImageForDevice);
     a->maxThreadsPerBlock = threads ? threads : 1024;
-    a->maxDynamicSharedSizeBytes = (int)k->shared_limit;
+    a->maxDynamicSharedSizeBytes = (int)k->shared_limit();
     a->ptxVersion = a->binaryVersion = 80;
     return cudaSuccess;
 }
@@ -232,6 +264,14 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, 
                                                                    unsigned) {
     return cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, f, threads, shared);
 }
+}
+
+extern "C" void sg_work_done(sg_work *out) {
+    sg::Lock lock;
+    sg::drain_everything();
+    *out = sg::summary().work;
+    out->graphs = sg::take_graph_launches();
+    sg::summary().work = sg::NO_WORK;
 }
 
 extern "C" void sg_total_stats(sg_stats *out) {

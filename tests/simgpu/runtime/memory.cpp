@@ -81,10 +81,9 @@ cudaError_t cudaMalloc(void **p, size_t bytes) {
 }
 cudaError_t cudaFree(void *p) {
     Lock lock;
-    cudaError_t e;
+    cudaError_t e = cudaSuccess;
     if (!p) return cudaSuccess;
-    if (forbidden_in_capture(&e)) return e;
-    drain_everything(); /* the driver waits, too */
+    if (forbidden_in_capture(&e) || (e = drain_device())) return e; /* the driver waits, too */
     return sg_free((uint64_t)p) ? remember(cudaErrorInvalidValue) : cudaSuccess;
 }
 cudaError_t cudaMallocAsync(void **p, size_t bytes, cudaStream_t) { return cudaMalloc(p, bytes); }
@@ -106,7 +105,7 @@ cudaError_t cudaMallocHost(void **p, size_t bytes) { return cudaHostAlloc(p, byt
 cudaError_t cudaFreeHost(void *p) {
     Lock lock;
     if (!p) return cudaSuccess;
-    drain_everything();
+    if (const cudaError_t e = drain_device()) return e;
     if (!pinned.erase((uintptr_t)p)) {
         complain("cudaFreeHost of %p, which cudaHostAlloc did not give", p);
         return remember(cudaErrorInvalidValue);
@@ -122,7 +121,7 @@ cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned) {
 }
 cudaError_t cudaHostUnregister(void *p) {
     Lock lock;
-    drain_everything();
+    if (const cudaError_t e = drain_device()) return e;
     return pinned.erase((uintptr_t)p) ? cudaSuccess : remember(cudaErrorHostMemoryNotRegistered);
 }
 

@@ -10,6 +10,8 @@ long long option_value(Option option) {
     case Option::LAZY_STREAMS: return options.lazy_streams;
     case Option::DEVICES: return options.devices;
     case Option::MEMORY_MIB: return options.memory_mib;
+    case Option::PATIENCE: return options.patience;
+    case Option::NCCL_FAIL: return options.nccl_fail;
     case Option::SUMMARY: return options.summary;
     default: return options.fail;
     }

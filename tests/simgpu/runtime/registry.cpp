@@ -98,11 +98,11 @@ char __cudaInitModule(void **) { return 1; }
 void __cudaRegisterFunction(void **handle, const char *host, char *, const char *name, int, uint3 *,
                             uint3 *, dim3 *, dim3 *, int *) {
     Lock lock;
-    tables().kernels[host] = {((Binary *)handle)->module, name, SHARED_DEFAULT};
+    tables().kernels[host] = {((Binary *)handle)->module, name, {}};
 }
 void __cudaRegisterVar(void **handle, char *host, char *, const char *name, int, size_t, int, int) {
     Lock lock;
-    tables().variables[host] = {((Binary *)handle)->module, name, 0};
+    tables().variables[host] = {((Binary *)handle)->module, name, {}};
 }
 
 cudaError_t cudaGetSymbolAddress(void **address, const void *symbol) {

@@ -3,21 +3,26 @@
 #define SIMGPU_RUNTIME_H
 
 #include "stream.h"
+#include <map>
 #include <string>
 
 namespace sg {
 
-enum class Option { LAZY_STREAMS, DEVICES, MEMORY_MIB, SUMMARY, FAIL };
+enum class Option { LAZY_STREAMS, DEVICES, MEMORY_MIB, PATIENCE, NCCL_FAIL, SUMMARY, FAIL };
 long long option_value(Option option);
 
 /* Keeps an error for cudaGetLastError and gives it back. */
 cudaError_t remember(cudaError_t error);
-void drain_everything();
+void drain_everything();        /* what can be done without standing still */
+uint64_t take_graph_launches(); /* since the last call */
 
 struct Registered {
     sg_module *module;
     std::string name;
-    size_t shared_limit; /* of dynamic shared memory, as cudaFuncSetAttribute left it */
+    std::map<int, size_t>
+        raised; /* limits of dynamic shared memory that cudaFuncSetAttribute set, per device */
+
+    size_t shared_limit() const; /* on the current device */
 };
 /* NULL: not registered. */
 Registered *kernel_of(const void *host_function);

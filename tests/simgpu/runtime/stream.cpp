@@ -2,19 +2,20 @@
 #include "stream.h"
 #include "runtime.h"
 #include <algorithm>
-#include <chrono>
+#include <condition_variable>
 #include <cstdarg>
 #include <cstdio>
 #include <deque>
 #include <memory>
 #include <set>
+#include <utility>
 #include <vector>
 
 namespace sg {
 namespace {
 
 struct Graph {
-    std::vector<Task> tasks;
+    std::vector<Work> works;
 };
 
 struct Capture {
@@ -26,7 +27,8 @@ struct Capture {
 struct Stream {
     int device = 0;
     bool blocking = true;
-    std::deque<Task> queue;
+    std::deque<Work> queue;
+    bool runs = false; /* its first work is being asked, further up the stack */
     uint64_t submitted = 0, done = 0;
     std::shared_ptr<Capture> capture;
     bool origin = false; /* the capture began here */
@@ -37,7 +39,7 @@ struct Event {
     std::shared_ptr<Stream> stream;
     uint64_t mark = 0; /* work of the stream before the event */
     std::shared_ptr<Capture> capture;
-    using Time = std::chrono::steady_clock::time_point;
+    using Time = Clock::time_point;
     std::shared_ptr<Time> time = std::make_shared<Time>(); /* outlives the event in the queue */
 };
 
@@ -46,7 +48,11 @@ struct GraphHandle {
 };
 
 std::recursive_mutex mutex;
+thread_local int depth; /* how often this thread holds it */
+std::condition_variable_any moved;
+std::string why_standing;
 std::set<std::shared_ptr<Stream>> streams;
+uint64_t graphs_launched;
 thread_local int device;
 
 bool is_legacy(cudaStream_t s) { return !s || s == cudaStreamLegacy || s == cudaStreamPerThread; }
@@ -57,18 +63,53 @@ std::shared_ptr<Stream> find(cudaStream_t s) {
     return nullptr;
 }
 
-void run_until(Stream &s, uint64_t mark) {
-    while (s.done < mark && !s.queue.empty()) {
-        const Task task = std::move(s.queue.front());
-        s.queue.pop_front();
-        s.done++;
-        task();
-    }
+/* Asks the first work of a stream; on whose behalf does not matter, its device is the stream's. */
+bool step(Stream &s) {
+    if (s.runs) return false;
+    s.runs = true;
+    const int before = sg_use_device(s.device);
+    const bool done = s.queue.front()();
+    sg_use_device(before);
+    s.runs = false;
+    if (!done) return false;
+    s.queue.pop_front();
+    s.done++;
+    moved.notify_all();
+    return true;
 }
 
-void run_all(bool blocking_only) {
-    for (const auto &s : std::vector<std::shared_ptr<Stream>>(streams.begin(), streams.end()))
-        if (s->device == device && (s->blocking || !blocking_only)) run_until(*s, s->submitted);
+/* Runs work of the stream up to the mark, as far as it goes without standing still. */
+bool advance_until(Stream &s, uint64_t mark) {
+    while (s.done < mark && !s.queue.empty())
+        if (!step(s)) return false;
+    return true;
+}
+
+/* The same, and waits where it stands still. False: for too long. */
+bool run_until(Stream &s, uint64_t mark) {
+    for (auto start = Clock::now(); !advance_until(s, mark);) {
+        const uint64_t before = s.done;
+        if (!let_others(start)) {
+            complain("a stream of device %d stands still: %s", s.device, why_standing.c_str());
+            return false;
+        }
+        if (s.done != before) start = Clock::now();
+    }
+    return true;
+}
+
+std::vector<std::shared_ptr<Stream>> streams_of(int of_device, bool blocking_only) {
+    std::vector<std::shared_ptr<Stream>> found;
+    for (const auto &s : streams)
+        if (s->device == of_device && (s->blocking || !blocking_only)) found.push_back(s);
+    return found;
+}
+
+cudaError_t run_all(bool blocking_only) {
+    cudaError_t e = cudaSuccess;
+    for (const auto &s : streams_of(device, blocking_only))
+        if (!run_until(*s, s->submitted)) e = remember(cudaErrorLaunchTimeout);
+    return e;
 }
 
 std::shared_ptr<Capture> any_capture(bool blocking_only) {
@@ -91,8 +132,43 @@ cudaError_t end_capture(const std::shared_ptr<Capture> &capture) {
 
 } // namespace
 
-Lock::Lock() { mutex.lock(); }
-Lock::~Lock() { mutex.unlock(); }
+Lock::Lock() {
+    mutex.lock();
+    if (++depth == 1) sg_use_device(device);
+}
+Lock::~Lock() {
+    depth--;
+    mutex.unlock();
+}
+
+/* A condition variable gives back all that the thread holds. */
+struct AllHeld {
+    const int count = depth;
+    void lock() {
+        for (int i = 0; i < count; i++) mutex.lock();
+        sg_use_device(device);
+    }
+    void unlock() {
+        for (int i = 0; i < count; i++) mutex.unlock();
+    }
+};
+
+bool let_others(Clock::time_point start) {
+    AllHeld held;
+    moved.wait_for(held, std::chrono::milliseconds(1));
+    return Clock::now() - start < std::chrono::seconds(option_value(Option::PATIENCE));
+}
+
+void standing_still(const std::string &reason) { why_standing = reason; }
+
+void advance_device(int of_device) {
+    for (const auto &s : streams_of(of_device, false)) advance_until(*s, s->submitted);
+}
+
+int stream_device(cudaStream_t stream) {
+    const auto s = find(stream);
+    return s ? s->device : device;
+}
 
 int current_device() { return device; }
 
@@ -106,14 +182,22 @@ void complain(const char *format, ...) {
 }
 
 cudaError_t submit(cudaStream_t stream, Task task) {
+    return submit_work(stream, [task = std::move(task)] {
+        task();
+        return true;
+    });
+}
+
+cudaError_t submit_work(cudaStream_t stream, Work work) {
     if (is_legacy(stream)) {
         if (const auto capture = any_capture(true)) {
             capture->spoilt = true;
             return remember(cudaErrorStreamCaptureImplicit);
         }
-        run_all(true);
-        task();
-        return cudaSuccess;
+        const cudaError_t e = run_all(true);
+        for (const auto start = Clock::now(); !work();)
+            if (!let_others(start)) return remember(cudaErrorLaunchTimeout);
+        return e;
     }
     const auto s = find(stream);
     if (!s) {
@@ -121,36 +205,30 @@ cudaError_t submit(cudaStream_t stream, Task task) {
         return remember(cudaErrorInvalidResourceHandle);
     }
     if (s->capture) {
-        s->capture->graph->tasks.push_back(std::move(task));
+        s->capture->graph->works.push_back(std::move(work));
         s->joined = s->origin;
         return cudaSuccess;
     }
-    s->queue.push_back(std::move(task));
+    s->queue.push_back(std::move(work));
     s->submitted++;
-    if (!option_value(Option::LAZY_STREAMS)) run_until(*s, s->submitted);
+    if (!option_value(Option::LAZY_STREAMS)) advance_until(*s, s->submitted);
     return cudaSuccess;
 }
 
 cudaError_t drain(cudaStream_t stream) {
-    if (is_legacy(stream)) {
-        run_all(true);
-        return cudaSuccess;
-    }
+    if (is_legacy(stream)) return run_all(true);
     const auto s = find(stream);
     if (!s) return remember(cudaErrorInvalidResourceHandle);
     if (s->capture) {
         s->capture->spoilt = true;
         return remember(cudaErrorStreamCaptureUnsupported);
     }
-    run_until(*s, s->submitted);
-    return cudaSuccess;
+    return run_until(*s, s->submitted) ? cudaSuccess : remember(cudaErrorLaunchTimeout);
 }
 
 cudaError_t drain_device() {
     cudaError_t e = cudaSuccess;
-    if (forbidden_in_capture(&e)) return e;
-    run_all(false);
-    return cudaSuccess;
+    return forbidden_in_capture(&e) ? e : run_all(false);
 }
 
 bool forbidden_in_capture(cudaError_t *error) {
@@ -166,10 +244,10 @@ bool is_capturing(cudaStream_t stream) {
     return s && s->capture;
 }
 
+uint64_t take_graph_launches() { return std::exchange(graphs_launched, 0); }
+
 void drain_everything() {
-    const int saved = device;
-    for (device = 0; device < option_value(Option::DEVICES); device++) run_all(false);
-    device = saved;
+    for (int d = 0; d < option_value(Option::DEVICES); d++) advance_device(d);
 }
 
 } // namespace sg
@@ -184,7 +262,9 @@ cudaError_t cudaGetDeviceCount(int *count) {
 }
 cudaError_t cudaSetDevice(int d) {
     if (d < 0 || d >= option_value(Option::DEVICES)) return remember(cudaErrorInvalidDevice);
+    Lock lock;
     device = d;
+    sg_use_device(d);
     return cudaSuccess;
 }
 cudaError_t cudaGetDevice(int *d) {
@@ -213,8 +293,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     Lock lock;
     const auto s = find(stream);
     if (!s) return remember(cudaErrorInvalidResourceHandle);
-    run_until(*s, s->submitted);
+    const bool done = run_until(*s, s->submitted);
     streams.erase(s);
+    if (!done) return remember(cudaErrorLaunchTimeout);
     return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
@@ -226,7 +307,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
     Lock lock;
     const auto s = find(stream);
     if (!s || s->queue.empty()) return cudaSuccess;
-    run_until(*s, s->done + 1);
+    step(*s);
     return cudaErrorNotReady;
 }
 cudaError_t cudaDeviceSynchronize(void) {
@@ -268,7 +349,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     Lock lock;
     const Event *e = (const Event *)event;
     if (e->capture) return remember(cudaErrorCapturedEvent);
-    if (e->stream) run_until(*e->stream, e->mark);
+    if (e->stream && !run_until(*e->stream, e->mark)) return remember(cudaErrorLaunchTimeout);
     return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
@@ -276,7 +357,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
     const Event *e = (const Event *)event;
     if (e->capture) return remember(cudaErrorCapturedEvent);
     if (!e->stream || e->stream->done >= e->mark) return cudaSuccess;
-    run_until(*e->stream, e->stream->done + 1);
+    step(*e->stream);
     return cudaErrorNotReady;
 }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end) {
@@ -301,7 +382,9 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     }
     if (s && s->capture) return remember(cudaErrorStreamCaptureIsolation);
     if (!e->stream) return cudaSuccess; /* never recorded, or in the legacy stream */
-    return submit(stream, [from = e->stream, mark = e->mark] { run_until(*from, mark); });
+    return submit_work(stream, [from = e->stream, mark = e->mark] {
+        return advance_until(*from, mark) && from->done >= mark;
+    });
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode) {
@@ -347,17 +430,18 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t gra
 cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     Lock lock;
-    for (const Task &task : ((GraphHandle *)exec)->graph->tasks)
-        if (const cudaError_t e = submit(stream, task)) return e;
+    graphs_launched++;
+    for (const Work &work : ((GraphHandle *)exec)->graph->works)
+        if (const cudaError_t e = submit_work(stream, work)) return e;
     return cudaSuccess;
 }
-/* The tasks have no shape to compare but their number. */
+/* The pieces of work have no shape to compare but their number. */
 cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
                                 cudaGraphExecUpdateResultInfo *info) {
     Lock lock;
     GraphHandle *to = (GraphHandle *)exec;
     const Graph &from = *((GraphHandle *)graph)->graph;
-    const bool fits = to->graph->tasks.size() == from.tasks.size();
+    const bool fits = to->graph->works.size() == from.works.size();
     if (info)
         info->result = fits ? cudaGraphExecUpdateSuccess : cudaGraphExecUpdateErrorTopologyChanged;
     if (!fits) return remember(cudaErrorGraphExecUpdateFailure);
@@ -366,7 +450,7 @@ cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
 }
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *count) {
     Lock lock;
-    const size_t n = ((GraphHandle *)graph)->graph->tasks.size();
+    const size_t n = ((GraphHandle *)graph)->graph->works.size();
     if (nodes) return remember(cudaErrorNotSupported); /* nodes cannot be shown, only counted */
     *count = n;
     return cudaSuccess;

@@ -7,9 +7,11 @@
 #define SIMGPU_STREAM_H
 
 #include "simgpu.h"
+#include <chrono>
 #include <cuda_runtime_api.h>
 #include <functional>
 #include <mutex>
+#include <string>
 
 namespace sg {
 
@@ -23,9 +25,21 @@ struct Lock {
 
 using Task = std::function<void()>;
 
+/* Work that may have to stand still for other streams: true when it is done; asked again until then. */
+using Work = std::function<bool()>;
+
 /* Adds work to a stream, or to the graph that captures it. The error is one of capturing. */
 cudaError_t submit(cudaStream_t stream, Task task);
-/* Runs all that was put into the stream so far. */
+cudaError_t submit_work(cudaStream_t stream, Work work);
+/* Why the work that was asked last stands still: for the report when that takes too long. */
+void standing_still(const std::string &reason);
+/* Runs what the streams of a device can do without standing still. */
+void advance_device(int device);
+/* Lets other threads have the lock for a moment; false when that was so for option patience since `start`. */
+using Clock = std::chrono::steady_clock;
+bool let_others(Clock::time_point start);
+int stream_device(cudaStream_t stream); /* of the legacy stream: the current one */
+/* Runs all that was put into the stream so far. An error: it stands still for good, which is reported. */
 cudaError_t drain(cudaStream_t stream);
 cudaError_t drain_device();
 /* True: a call that must not happen while a stream captures; the capture is spoilt, *error set. */

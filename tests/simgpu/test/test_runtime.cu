@@ -218,6 +218,30 @@ void attributes() {
     CHECK(!strcmp(cudaGetErrorString(cudaErrorMemoryAllocation), "out of memory"));
 }
 
+/* A device's kernels, streams and limits are its own. */
+void devices() {
+    Buffers m;
+    cudaDeviceProp p, q;
+    CALL(cudaGetDeviceProperties(&p, 0));
+    CALL(cudaGetDeviceProperties(&q, 1));
+    CHECK(memcmp(&p.uuid, &q.uuid, sizeof p.uuid) != 0 && p.pciBusID != q.pciBusID);
+    CALL(cudaSetDevice(1));
+    on(m.a, m.device, 1);
+    CHECK(cudaGetLastError() == cudaErrorInvalidResourceHandle &&
+          take_report("a stream of device 0 while device 1"));
+    use_shared<<<1, 64, 60000>>>(m.device); /* the limit was raised on device 0 */
+    CHECK(cudaGetLastError() == cudaErrorInvalidValue && take_report("cudaFuncSetAttribute"));
+    fill<<<1, 1>>>(m.device, 1, 1);
+    CALL(cudaGetLastError());
+    CHECK(take_report("which is on device 0; the kernel runs on device 1"));
+    CALL(cudaSetDevice(0));
+    on(m.a, m.device, 3);
+    CALL(cudaSetDevice(1)); /* whoever waits, the kernel runs where its stream is */
+    CALL(cudaStreamSynchronize(m.a));
+    CALL(cudaSetDevice(0));
+    CHECK(sg_report_count() == 0);
+}
+
 void wrong_copies() {
     Buffers m;
     int host[N] = {};
@@ -247,6 +271,7 @@ int main() {
     waits_between_streams();
     graphs();
     attributes();
+    devices();
     wrong_copies();
     products();
     CHECK(sg_live_allocations() == 0);
