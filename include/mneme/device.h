@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+typedef struct mn_device mn_device;
+
 /* ---- Collectives between devices (their one caller is host/comm/tensor.c) ---- */
 
 enum { MN_DEVICE_IDENTITY = 128, MN_DEVICE_ID = 128 };
@@ -33,12 +35,12 @@ typedef struct mn_device_group mn_device_group; /* of a backend */
 typedef struct mn_device_collectives {
     /* Names the piece of hardware: equal for two devices of a host that are one. Fails where the backend lacks
      * what collectives need. */
-    mn_status (*identity)(struct mn_device *device, char text[MN_DEVICE_IDENTITY]);
+    mn_status (*identity)(mn_device *device, char text[MN_DEVICE_IDENTITY]);
     mn_status (*make_id)(unsigned char id[MN_DEVICE_ID]); /* at rank 0, by which all join */
-    mn_status (*join)(mn_device_group **out, struct mn_device *device,
+    mn_status (*join)(mn_device_group **out, mn_device *device,
                       const unsigned char id[MN_DEVICE_ID], const mn_device_ranks *ranks);
     /* Whether it is the group of this device, and the device still open. */
-    bool (*serves)(const mn_device_group *group, const struct mn_device *device);
+    bool (*serves)(const mn_device_group *group, const mn_device *device);
     /* Both take their turn among the kernels. x = sum or maximum (a NaN wins) over the ranks, in place. */
     mn_status (*reduce)(mn_device_group *group, float *x, int64_t count, bool maximum);
     /* out (size x bytes) = the `bytes` of every rank; `x` may be its place in it. */
@@ -48,7 +50,7 @@ typedef struct mn_device_collectives {
 
 /* ---- Devices ---- */
 
-typedef struct mn_device {
+struct mn_device {
     const mn_kernels *k;
     mn_stream *stream;
     const char *name;      /* "cpu", "cuda:0" */
@@ -57,28 +59,28 @@ typedef struct mn_device {
     /* Products with fp16 and bf16 weights round their other input to that type, attention rounds to fp16. */
     bool narrow_products;
     int threads;
-    mn_status (*alloc)(struct mn_device *device, void **out, size_t bytes); /* zeroed, 64-aligned */
-    void (*release)(struct mn_device *device, void *memory, size_t bytes);
+    mn_status (*alloc)(mn_device *device, void **out, size_t bytes); /* zeroed, 64-aligned */
+    void (*release)(mn_device *device, void *memory, size_t bytes);
     /* Both take their turn among the kernels. An upload may return before it is done, but `from` may change then; a
      * download waits. */
-    mn_status (*upload)(struct mn_device *device, void *to, const void *from, size_t bytes);
-    mn_status (*download)(struct mn_device *device, void *to, const void *from, size_t bytes);
+    mn_status (*upload)(mn_device *device, void *to, const void *from, size_t bytes);
+    mn_status (*download)(mn_device *device, void *to, const void *from, size_t bytes);
     /* Workspace for matrix products with up to `rows` rows of up to `width` inputs; before step 0. */
-    mn_status (*reserve)(struct mn_device *device, int64_t rows, int64_t width);
+    mn_status (*reserve)(mn_device *device, int64_t rows, int64_t width);
     /* Weights (n, k) of half precision in the layout that products like best: its bytes, and the copy.
      * NULL where products read rows. */
     size_t (*panel_bytes)(int64_t n, int64_t k);
-    mn_status (*to_panels)(struct mn_device *device, void *panels, const mn_tensor *rows);
+    mn_status (*to_panels)(mn_device *device, void *panels, const mn_tensor *rows);
     size_t (*kv_bytes)(int64_t rows, int64_t kv_heads,
                        int64_t head_dim); /* of K or of V, one layer */
     /* Who computes attention where both can: cuDNN, or the backend itself (as it does after opening). NULL where
      * there is no choice. MN_ERR_UNSUPPORTED when cuDNN is not installed. */
-    mn_status (*attention)(struct mn_device *device, bool cudnn);
+    mn_status (*attention)(mn_device *device, bool cudnn);
     /* Begins a named range of the host's work for profilers, NULL ends the innermost; or is NULL. */
     void (*range)(const char *name);
     const mn_device_collectives *collectives; /* NULL where the memory is the host's */
-    void (*close)(struct mn_device *device);
-} mn_device;
+    void (*close)(mn_device *device);
+};
 
 static inline void mn_range_begin(const mn_device *device, const char *name) {
     if (device->range) device->range(name);
