@@ -4,6 +4,7 @@
 #include "cuda/attention_cudnn.h"
 #include "cuda/collectives.h"
 #include "cuda/copies.h"
+#include "cuda/graphs.h"
 #include "cuda/linear.h"
 
 #include <stdio.h>
@@ -60,6 +61,7 @@ static mn_status cuda_reserve(mn_device *device, int64_t rows, int64_t width) {
     mn_stream *s = device->stream;
     const size_t bytes = mn_cuda_scratch_bytes(rows, width);
     if (bytes <= s->scratch_bytes) return MN_OK;
+    mn_cuda_forget_all(s); /* what was recorded uses the old one */
     cuda_release(device, s->scratch, s->scratch_bytes);
     s->scratch = NULL;
     s->scratch_bytes = 0;
@@ -84,6 +86,7 @@ static void cuda_close(mn_device *device) {
         mn_cuda_use(s);
         mn_cuda_collectives_close(s);
         if (s->stream) cudaStreamSynchronize(s->stream);
+        mn_cuda_graphs_close(&s->graphs);
         mn_cuda_linear_close(&s->linear);
         mn_cuda_cudnn_close(&s->cudnn);
         mn_cuda_copies_close(&s->copies);
@@ -137,6 +140,8 @@ mn_status mn_cuda_device_open(mn_device **out, int index) {
     d->download = mn_cuda_download;
     d->reserve = cuda_reserve;
     d->kv_bytes = mn_cuda_kv_bytes;
+    d->repeat = mn_cuda_repeat;
+    d->forget = mn_cuda_forget;
     d->range = mn_cuda_range;
     d->attention = cuda_attention;
     d->collectives = &mn_cuda_collectives;
@@ -153,6 +158,7 @@ mn_status mn_cuda_device_open(mn_device **out, int index) {
                           "cudaStreamCreate"));
     MN_GOTO(mn_cuda_copies_open(&d->stream->copies));
     MN_GOTO(mn_cuda_linear_open(&d->stream->linear));
+    MN_GOTO(mn_cuda_graphs_open(&d->stream->graphs));
     MN_GOTO(cuda_reserve(d, 0, 0));
     MN_GOTO(mn_cuda_describe(d->description, sizeof d->description, index));
     *out = d;

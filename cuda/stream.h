@@ -17,7 +17,8 @@ extern "C" {
 #include <cuda_runtime.h>
 
 struct mn_cuda_linear;  /* cuBLASLt's handle and plans (linear.cu) */
-struct mn_cuda_copies;  /* pinned staging (copies.cu) */
+struct mn_cuda_copies;  /* staging of uploads and downloads (copies.cu) */
+struct mn_cuda_graphs;  /* recorded work (graphs.cu) */
 struct mn_cuda_cudnn;   /* attention through cuDNN (attention_cudnn.cu) */
 struct mn_device_group; /* NCCL's connection to other ranks (collectives.cu) */
 
@@ -28,6 +29,7 @@ struct mn_stream {
     size_t scratch_bytes;
     struct mn_cuda_linear *linear;
     struct mn_cuda_copies *copies;
+    struct mn_cuda_graphs *graphs;
     struct mn_cuda_cudnn *cudnn;    /* NULL: the backend's own attention */
     struct mn_device_group *groups; /* a list of those that were joined; NULL: one rank */
 };

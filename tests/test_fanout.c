@@ -304,6 +304,44 @@ static void test_audit(void **state) {
 
 /* ---- sessions ---- */
 
+/* NaN in the trunk is told by every top, also by one without a block of its own. */
+static void test_broken_trunk(void **state) {
+    const mn_memory *const variants[] = {NULL, NULL};
+    const mn_session_options o = {.max_tokens = 8,
+                                  .kv_rows = 16,
+                                  .max_seqs = 1,
+                                  .max_logits = 1,
+                                  .variants = variants,
+                                  .variant_count = 2};
+    const int32_t id = 1, zero = 0;
+    const mn_attn_seq seq = {.q_len = 1, .own_len = 1};
+    const mn_batch batch = {.ids = &id,
+                            .positions = &zero,
+                            .rows = &zero,
+                            .tokens = 1,
+                            .seqs = &seq,
+                            .seq_count = 1,
+                            .outputs = &zero,
+                            .output_count = 1};
+    mn_session *s = NULL;
+    subject base;
+    (void)state;
+    subject_open(&base, "tests/golden/neox-parallel", 1);
+    MN_ASSERT_OK(mn_session_open(&s, base.model, &o));
+    float *weight = (float *)base.model->layers[1].norm1_w.data + 3;
+    const float good = *weight;
+    *weight = NAN;
+    MN_ASSERT_OK(mn_session_trunk(s, &batch));
+    for (int i = 0; i < 4; i++)
+        MN_ASSERT_FAILS(mn_session_top(s, i % 2), MN_ERR_NUMERIC,
+                        "64 of 64 numbers behind block 1 are NaN");
+    *weight = good;
+    MN_ASSERT_OK(mn_session_trunk(s, &batch));
+    for (int i = 0; i < 2; i++) MN_ASSERT_OK(mn_session_top(s, i));
+    mn_session_close(&s);
+    subject_close(&base);
+}
+
 static void test_sessions(void **state) {
     crowd *c = calloc(1, sizeof *c);
     mn_session *s = NULL;
@@ -356,9 +394,9 @@ static void test_sessions(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_neox), cmocka_unit_test(test_llama),
-                                       cmocka_unit_test(test_against_tape),
-                                       cmocka_unit_test(test_audit),
-                                       cmocka_unit_test(test_sessions)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_neox),         cmocka_unit_test(test_llama),
+        cmocka_unit_test(test_against_tape), cmocka_unit_test(test_audit),
+        cmocka_unit_test(test_broken_trunk), cmocka_unit_test(test_sessions)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -198,9 +198,12 @@ static void test_overflow_is_told(void **state) {
     MN_ASSERT_OK(mn_tape_open(&b.tape, b.stored, b.memory, b.memory_grad, NULL, &options));
     MN_ASSERT_OK(mn_tape_step(b.tape, &batch.batch, NULL, INFINITY, &loss));
     assert_true(mn_tape_overflow(b.tape) && loss == plain);
+    MN_ASSERT_FAILS(mn_tape_explain(b.tape), MN_ERR_NUMERIC,
+                    "numbers of the gradient behind block ");
     clear_gradients(&b);
     MN_ASSERT_OK(mn_tape_step(b.tape, &batch.batch, NULL, 65536, &loss));
     assert_true(!mn_tape_overflow(b.tape) && loss == plain);
+    MN_ASSERT_OK(mn_tape_explain(b.tape));
     ((float *)b.memory->layers[0].gate.data)[0] = NAN;
     MN_ASSERT_FAILS(mn_tape_step(b.tape, &batch.batch, NULL, 1, &loss), MN_ERR_NUMERIC,
                     "numbers of memory.1.gate are");

@@ -216,6 +216,18 @@ static void test_backbone(void **state) {
     train(&t);
     t.options.learning_rate /= 2;
     train(&t);
+    /* Not the model that is asked for, or not where: refused. */
+    const char *asked = t.options.model;
+    const mn_test_path elsewhere = mn_test_source("tests/golden/llama-mha");
+    mn_device *other_device = NULL;
+    t.options.model = elsewhere.text;
+    MN_ASSERT_FAILS(train_again(&t), MN_ERR_USAGE, "llama-mha on cpu is to be trained");
+    t.options.model = asked;
+    MN_ASSERT_OK(mn_device_open(&other_device, "cpu", 1));
+    model->device = other_device;
+    MN_ASSERT_FAILS(train_again(&t), MN_ERR_USAGE, "the backbone that is open is ");
+    model->device = t.device;
+    mn_device_close(&other_device);
     char *other = result_file(&t, "adapter_model.safetensors", &other_len);
     assert_same_bytes(bytes, len, other, other_len);
     free(other);

@@ -13,7 +13,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 modules='
 base   |                           | status buf half rng log signals version
 core   | base                      | file json tensor
-ops    | core                      | arena device kernels ops plugin
+ops    | core                      | arena device kernels ops plugin range
 cpu    | ops                       |
 cuda   | ops                       |
 comm   | ops                       | comm

@@ -53,6 +53,16 @@ typedef struct mn_bench_answers {
     float *logprob; /* (claims, MN_BENCH_LETTERS) */
 } mn_bench_answers;
 
+/* Reads logits as an evaluation does. Memory of the device, and of the host. */
+typedef struct mn_bench_reader {
+    mn_device *device;
+    mn_arena arena;
+    int64_t claims;
+    mn_row_stat *stats, *host_stats;
+    int32_t *row, *letter; /* (claims, letters): where log-probabilities are taken */
+    float *logprob, *difference, *host_difference;
+} mn_bench_reader;
+
 /* How often two sets of answers agree. */
 typedef struct mn_bench_agreement {
     int64_t claims, best, letter;
@@ -81,7 +91,9 @@ typedef struct mn_bench {
     mn_device *device;
     mn_model *model;
     mn_session *session;
-    mn_peaks *peaks;
+    mn_peaks *peaks;               /* the CPU's */
+    mn_device_peaks *device_peaks; /* where the device has memory of its own */
+    void *mark;                    /* a word of the device: to wait for it */
     mn_progress *progress;
     double load; /* the machine's load average before the run; below 0: unknown */
     mn_bench_readings readings[MN_PEAKS];
@@ -101,9 +113,11 @@ typedef struct mn_bench {
 
 /* A reading of a peak, also filed in b->readings. MN_STOPPED when a stop was requested. */
 mn_status mn_bench_peak(double *out, mn_bench *b, mn_peak which);
-mn_peak mn_bench_flop_peak(const mn_bench *b); /* fp32's or bf16's, by b->compute */
-/* `warm_up` once, then up to b->options->repeat timed calls of `run`; none begins after
- * b->options->max_seconds. */
+/* fp32's or bf16's: by b->compute, on a GPU by the weights' type. */
+mn_peak mn_bench_flop_peak(const mn_bench *b);
+mn_status mn_bench_wait(mn_bench *b); /* for all work of the device */
+/* `warm_up` once, then up to b->options->repeat timed calls of `run`, with what they leave the device to do; none
+ * begins after b->options->max_seconds. */
 mn_status mn_bench_time(mn_bench *b, mn_bench_work *work, mn_status (*warm_up)(void *),
                         mn_status (*run)(void *), void *context);
 
@@ -140,7 +154,27 @@ double mn_bench_weight_bytes(const mn_model_config *config, mn_dtype dtype);
 mn_dtype mn_bench_dtype(const mn_model *model); /* of the matrices */
 
 /* Better refused than killed by the system half way through. */
-mn_status mn_bench_want_memory(double bytes, const char *what);
+mn_status mn_bench_want_memory(const mn_bench *b, double bytes, const char *what);
+
+/* ---- bench_answers.c ---- */
+
+mn_status mn_bench_answers_open(mn_bench_answers *out, int64_t claims);
+void mn_bench_answers_close(mn_bench_answers *answers); /* safe twice */
+/* Stand-ins for the label letters, which depend on the tokenizer: any three ids cost the same. */
+extern const int32_t mn_bench_letters[MN_BENCH_LETTERS];
+mn_status mn_bench_reader_open(mn_bench_reader *out, mn_device *device, int64_t claims,
+                               int64_t vocab);
+void mn_bench_reader_close(mn_bench_reader *reader); /* safe twice */
+/* Claims first .. first + the rows of logits - 1. */
+mn_status mn_bench_read(mn_bench_reader *reader, const mn_tensor *logits,
+                        const mn_bench_answers *out, int64_t first);
+/* The likeliest next token of the only row. */
+mn_status mn_bench_read_best(mn_bench_reader *reader, const mn_tensor *logits, int32_t *best);
+/* The largest difference of each row, read and thrown away. */
+mn_status mn_bench_read_difference(mn_bench_reader *reader, const mn_tensor *logits,
+                                   const mn_tensor *base);
+mn_bench_agreement mn_bench_compare(const mn_bench_answers *a, const mn_bench_answers *b,
+                                    int64_t claims);
 
 /* ---- bench_work.c, bench_prefix.c, bench_fanout.c, bench_train.c, bench_linear.c ---- */
 
@@ -153,10 +187,6 @@ mn_status mn_bench_linear_sweep(mn_bench *b);
 
 enum { MN_BENCH_SHARED = 120, MN_BENCH_OWN = 12 }; /* tokens of the prefix and of a claim */
 int64_t mn_bench_whole_batch(int64_t claims);      /* whole prompts per pass */
-extern const int32_t mn_bench_letters[MN_BENCH_LETTERS];
-mn_bench_agreement mn_bench_compare(const mn_bench_answers *a, const mn_bench_answers *b,
-                                    int64_t claims);
-
 int64_t mn_bench_train_length(const mn_bench_options *options); /* tokens of a sequence */
 
 /* ---- bench_reference.c ---- */

@@ -92,8 +92,9 @@ double mn_bench_bytes(const mn_model *model, const mn_batch *batch) {
         rows += s->own_len;
         if (s->shared_len[0] > shared) shared = s->shared_len[0];
     }
-    const double cache = (rows + shared) * 2 * (double)(c->layers * c->kv_heads * c->head_dim) *
-                         (double)sizeof(float);
+    enum { SOME = 16 }; /* rows: caches are made of so many */
+    const double row = (double)model->device->kv_bytes(SOME, c->kv_heads, c->head_dim) / SOME;
+    const double cache = (rows + shared) * 2 * (double)c->layers * row;
     const double embedding = (double)(batch->tokens * c->dim) * (double)mn_dtype_size(dtype);
     const double head = (double)c->vocab * (double)c->dim * (double)mn_dtype_size(dtype);
     return mn_bench_weight_bytes(c, dtype) - (batch->output_count ? 0 : head) + embedding + cache;

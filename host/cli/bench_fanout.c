@@ -18,39 +18,25 @@ typedef struct fan {
     mn_session *all;
     mn_memory *memories[MEMORIES];
     int64_t claims;
-    int32_t *ids;                 /* the shared tokens, then each claim's own */
-    mn_bench_batch prefix, own;   /* two passes */
-    mn_row_stat *stats;           /* (claims) */
-    int32_t *row, *letter;        /* (claims, letters) */
-    float *difference;            /* (claims) */
+    int32_t *ids;               /* the shared tokens, then each claim's own */
+    mn_bench_batch prefix, own; /* two passes */
+    mn_bench_reader reader;
     mn_bench_answers alone, base; /* of the base */
-    float *others;                /* (claims, letters) of the memories: read, not kept */
+    mn_bench_answers others;      /* of the memories: read, not kept */
 } fan;
 
 static mn_status open_arrays(fan *f) {
-    const int64_t claims = f->claims, letters = claims * MN_BENCH_LETTERS;
+    const int64_t claims = f->claims;
     const int64_t tokens = MN_BENCH_SHARED + claims * MN_BENCH_OWN;
     const int64_t vocab = f->b->model->config.vocab;
     f->ids = malloc((size_t)tokens * sizeof *f->ids);
-    f->stats = calloc((size_t)claims, sizeof *f->stats);
-    f->difference = calloc((size_t)claims, sizeof *f->difference);
-    f->row = calloc((size_t)letters, sizeof *f->row);
-    f->letter = calloc((size_t)letters, sizeof *f->letter);
-    f->others = calloc((size_t)letters, sizeof *f->others);
-    f->alone.best = calloc((size_t)claims, sizeof *f->alone.best);
-    f->base.best = calloc((size_t)claims, sizeof *f->base.best);
-    f->alone.logprob = calloc((size_t)letters, sizeof *f->alone.logprob);
-    f->base.logprob = calloc((size_t)letters, sizeof *f->base.logprob);
-    MN_CHECK(f->ids && f->stats && f->difference && f->row && f->letter && f->others &&
-                 f->alone.best && f->base.best && f->alone.logprob && f->base.logprob,
-             MN_ERR_MEMORY, "no memory for %lld claims", (long long)claims);
+    MN_CHECK(f->ids, MN_ERR_MEMORY, "no memory for %lld claims", (long long)claims);
+    MN_TRY(mn_bench_answers_open(&f->alone, claims));
+    MN_TRY(mn_bench_answers_open(&f->base, claims));
+    MN_TRY(mn_bench_answers_open(&f->others, claims));
     for (int64_t i = 0; i < tokens; i++)
         f->ids[i] = (int32_t)mn_rng_below((uint64_t)f->b->options->seed, 2, (uint64_t)i, vocab);
-    for (int64_t i = 0; i < letters; i++) {
-        f->row[i] = (int32_t)(i / MN_BENCH_LETTERS);
-        f->letter[i] = (int32_t)(mn_bench_letters[i % MN_BENCH_LETTERS] % vocab);
-    }
-    return MN_OK;
+    return mn_bench_reader_open(&f->reader, f->b->device, claims, vocab);
 }
 
 static mn_status open_batches(fan *f) {
@@ -84,7 +70,7 @@ static mn_status open_all(fan *f) {
     limits.variant_count = MN_BENCH_VARIANTS;
     limits.audit = true;
     MN_TRY(mn_session_plan(&kv_bytes, &step_bytes, f->b->model, &limits));
-    MN_TRY(mn_bench_want_memory((double)kv_bytes + (double)step_bytes, "the fan-out"));
+    MN_TRY(mn_bench_want_memory(f->b, (double)kv_bytes + (double)step_bytes, "the fan-out"));
     return mn_session_open(&f->all, f->b->model, &limits);
 }
 
@@ -93,15 +79,10 @@ static void fan_close(fan *f) {
     for (int i = 0; i < MEMORIES; i++) mn_memory_close(&f->memories[i]);
     mn_bench_batch_close(&f->own);
     mn_bench_batch_close(&f->prefix);
-    free(f->others);
-    free(f->alone.best);
-    free(f->base.best);
-    free(f->alone.logprob);
-    free(f->base.logprob);
-    free(f->letter);
-    free(f->row);
-    free(f->difference);
-    free(f->stats);
+    mn_bench_answers_close(&f->others);
+    mn_bench_answers_close(&f->base);
+    mn_bench_answers_close(&f->alone);
+    mn_bench_reader_close(&f->reader);
     free(f->ids);
 }
 
@@ -116,16 +97,10 @@ static mn_status pass(fan *f, const mn_bench_batch *batch) {
 
 /* Answers of one variant; `base`: logits to compare with. */
 static mn_status answer(fan *f, int64_t variant, mn_tensor *logits, const mn_tensor *base,
-                        float *logprob) {
-    const int64_t letters = f->claims * MN_BENCH_LETTERS;
+                        const mn_bench_answers *out) {
     MN_TRY(mn_session_variant_logits(f->session, variant, 0, f->claims, logits));
-    MN_TRY(mn_row_stats(f->b->device, f->stats, logits, NULL));
-    mn_tensor out = mn_tensor_1d(logprob, MN_F32, letters);
-    const mn_tensor row = mn_tensor_1d(f->row, MN_I32, letters);
-    const mn_tensor letter = mn_tensor_1d(f->letter, MN_I32, letters);
-    MN_TRY(mn_logprob_gather(f->b->device, &out, logits, f->stats, &row, &letter, NULL));
-    mn_tensor difference = mn_tensor_1d(f->difference, MN_F32, f->claims);
-    return base ? mn_row_difference(f->b->device, &difference, logits, base) : MN_OK;
+    MN_TRY(mn_bench_read(&f->reader, logits, out, 0));
+    return base ? mn_bench_read_difference(&f->reader, logits, base) : MN_OK;
 }
 
 static mn_status run(fan *f, mn_session *session, mn_bench_answers *base_answers) {
@@ -134,10 +109,9 @@ static mn_status run(fan *f, mn_session *session, mn_bench_answers *base_answers
     f->session = session;
     MN_TRY(pass(f, &f->prefix));
     MN_TRY(pass(f, &f->own));
-    MN_TRY(answer(f, 0, &base, NULL, base_answers->logprob));
-    for (int64_t i = 0; i < f->claims; i++) base_answers->best[i] = f->stats[i].best_id;
+    MN_TRY(answer(f, 0, &base, NULL, base_answers));
     for (int64_t v = 1; v < mn_session_variants(session); v++)
-        MN_TRY(answer(f, v, &logits, &base, f->others));
+        MN_TRY(answer(f, v, &logits, &base, &f->others));
     return MN_OK;
 }
 
@@ -148,6 +122,7 @@ static mn_status timed(fan *f, mn_bench_work *w, mn_status (*work)(fan *), doubl
     double behind = 0;
     const double begin = mn_now();
     MN_TRY(work(f));
+    MN_TRY(mn_bench_wait(f->b));
     w->seconds[w->runs] = mn_now() - begin;
     MN_TRY(mn_bench_peak(&behind, f->b, w->limit));
     w->peaks[w->runs++] = *before > behind ? *before : behind;

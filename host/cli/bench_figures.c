@@ -6,8 +6,17 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *const mn_peak_names[MN_PEAKS] = {"fp32", "bf16", "reads"};
+static const char *const peak_names[MN_PEAKS] = {"fp32", "bf16", "reads"};
 const char *const mn_peak_units[MN_PEAKS] = {"GFLOP/s", "GFLOP/s", "GB/s"};
+
+const char *mn_bench_peak_name(const mn_bench *b, mn_peak which) {
+    return b->peaks ? peak_names[which] : mn_device_peak_name(b->device_peaks, which);
+}
+
+void mn_bench_peak_method(char *out, size_t size, const mn_bench *b, mn_peak which) {
+    if (b->peaks) snprintf(out, size, "%s", mn_peak_method(which));
+    else mn_device_peak_method(out, size, b->device_peaks, which);
+}
 
 static int by_value(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -104,6 +113,8 @@ double mn_cache_bytes(void) {
 }
 
 const char *mn_bench_compute_name(const mn_bench *b) {
+    if (b->device->narrow_products && mn_bench_dtype(b->model) != MN_F32)
+        return mn_bench_dtype(b->model) == MN_F16 ? "f16" : "bf16";
     return b->compute == MN_COMPUTE_BF16 ? "bf16" : "f32";
 }
 

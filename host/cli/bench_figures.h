@@ -23,7 +23,8 @@ typedef struct mn_linear_figures {
     double share; /* of the speed that arithmetic and reads allow, median */
 } mn_linear_figures;
 
-extern const char *const mn_peak_names[MN_PEAKS];
+const char *mn_bench_peak_name(const mn_bench *b, mn_peak which); /* "fp32", "reads" */
+void mn_bench_peak_method(char *out, size_t size, const mn_bench *b, mn_peak which);
 extern const char *const mn_peak_units[MN_PEAKS]; /* of a rate / 1e9 */
 
 mn_spread mn_bench_readings_spread(const mn_bench_readings *readings); /* sorts them */

@@ -36,13 +36,15 @@ static mn_status put_weights(mn_buf *out, const mn_bench *b) {
 }
 
 static mn_status put_peaks(mn_buf *out, const mn_bench *b) {
+    char method[128];
     MN_TRY(mn_field_object(out, "peaks"));
     for (int i = 0; i < MN_PEAKS; i++) {
         if (b->readings[i].count == 0) continue;
-        MN_TRY(mn_field_object(out, mn_peak_names[i]));
+        MN_TRY(mn_field_object(out, mn_bench_peak_name(b, (mn_peak)i)));
         MN_TRY(put_spread(out, mn_bench_readings_spread(&b->readings[i]), 1e9));
         MN_TRY(mn_field_text(out, "unit", mn_peak_units[i]));
-        MN_TRY(mn_field_text(out, "method", mn_peak_method((mn_peak)i)));
+        mn_bench_peak_method(method, sizeof method, b, (mn_peak)i);
+        MN_TRY(mn_field_text(out, "method", method));
         MN_TRY(mn_buf_puts(out, "}"));
     }
     return mn_buf_puts(out, "}");
@@ -60,7 +62,7 @@ static mn_status put_work(mn_buf *out, const mn_bench *b, const mn_bench_work *w
     MN_TRY(mn_field_number(out, "bytes", w->bytes));
     MN_TRY(mn_field_number(out, "gflops", f.flops / 1e9));
     MN_TRY(mn_field_number(out, "gbps", f.bytes / 1e9));
-    MN_TRY(mn_field_text(out, "peak", mn_peak_names[w->limit]));
+    MN_TRY(mn_field_text(out, "peak", mn_bench_peak_name(b, w->limit)));
     MN_TRY(mn_field_number(out, "share_of_peak", f.share.median));
     MN_TRY(mn_field_number(out, "share_of_peak_min", f.share.min));
     MN_TRY(mn_field_number(out, "share_of_peak_max", f.share.max));

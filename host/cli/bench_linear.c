@@ -15,8 +15,8 @@ static const int64_t row_counts[] = {1, 2, 4, 8, 12, 16, 24, 32, 64, 128, 512};
 static const int64_t quick_row_counts[] = {1, 16};
 enum { MAX_FAMILIES = 8 };
 
-/* A run with more arithmetic than this walks fewer blocks. */
-static const double run_flops = 2e10;
+/* A run with more arithmetic than this walks fewer blocks: on a CPU, on a GPU. */
+static const double run_flops[] = {2e10, 2e12};
 
 /* Matrices of one shape: the same place in every block, or the output matrix. */
 typedef struct family {
@@ -81,10 +81,15 @@ static mn_status lay_out(sweep *s, int64_t max_rows) {
     return mn_arena_alloc(&s->arena, &s->y.data, mn_tensor_bytes(&s->y));
 }
 
-static void fill(mn_tensor *x) {
+static mn_status fill(mn_device *dev, mn_tensor *x) {
     const int64_t count = mn_tensor_count(x);
+    float *numbers = malloc(mn_tensor_bytes(x));
+    MN_CHECK(numbers, MN_ERR_MEMORY, "no memory for %lld inputs", (long long)count);
     for (int64_t i = 0; i < count; i++)
-        ((float *)x->data)[i] = (float)mn_rng_uniform(0, 2, (uint64_t)i) - 0.5f;
+        numbers[i] = (float)mn_rng_uniform(0, 2, (uint64_t)i) - 0.5f;
+    const mn_status st = dev->upload(dev, x->data, numbers, mn_tensor_bytes(x));
+    free(numbers);
+    return st;
 }
 
 /* y = x w' for the matrices of some blocks. */
@@ -110,15 +115,17 @@ static mn_status time_product(sweep *s, const family *f, int64_t m) {
     snprintf(l->matrix, sizeof l->matrix, "%s", f->name);
     l->bytes = (double)f->n * (double)f->k * (double)mn_dtype_size(dtype) +
                (double)(m * (f->n + f->k)) * (double)sizeof(float);
-    int64_t blocks = (int64_t)(run_flops / l->flops);
+    int64_t blocks = (int64_t)(run_flops[!b->device->host_memory] / l->flops);
     if (blocks > f->count) blocks = f->count;
     if (blocks < 1) blocks = 1;
     MN_TRY(multiply(s, f, m, 1));
+    MN_TRY(mn_bench_wait(b));
     MN_TRY(mn_bench_peak(&l->flop_peak, b, mn_bench_flop_peak(b)));
     for (; l->runs < b->options->repeat; l->runs++) {
         MN_TRY(mn_bench_peak(&l->read_peak[l->runs], b, MN_PEAK_READ));
         const double begin = mn_now();
         MN_TRY(multiply(s, f, m, blocks));
+        MN_TRY(mn_bench_wait(b));
         l->seconds[l->runs] = (mn_now() - begin) / (double)blocks;
         mn_progress_add(b->progress, 1);
     }
@@ -143,7 +150,7 @@ mn_status mn_bench_linear_sweep(mn_bench *b) {
     MN_GOTO(lay_out(&s, rows[count - 1]));
     MN_GOTO(mn_arena_commit(&s.arena));
     MN_GOTO(lay_out(&s, rows[count - 1]));
-    fill(&s.x);
+    MN_GOTO(fill(b->device, &s.x));
     MN_GOTO(b->device->reserve(b->device, s.x.shape[0], s.x.shape[1]));
     b->linear = calloc(s.family_count * count, sizeof *b->linear);
     MN_CHECK_GOTO(b->linear, MN_ERR_MEMORY, "no memory for the results");

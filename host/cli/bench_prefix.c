@@ -5,15 +5,11 @@
 #include "mneme/rng.h"
 #include "mneme/signals.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { WHOLE = MN_BENCH_SHARED + MN_BENCH_OWN };
-
-/* Stand-ins for the label letters, which depend on the tokenizer: any three ids cost the same. */
-const int32_t mn_bench_letters[MN_BENCH_LETTERS] = {34, 35, 36};
 
 int64_t mn_bench_whole_batch(int64_t claims) { return claims < 8 ? claims : 8; }
 
@@ -23,43 +19,22 @@ typedef struct page {
     int64_t claims;
     int32_t *ids; /* (claims, WHOLE): prompts, the first SHARED ids of all of them the same */
     mn_bench_batch batch;
-    mn_row_stat *stats;        /* (claims) */
-    int32_t *row, *letter;     /* (claims, letters): where log-probabilities are taken */
+    mn_bench_reader reader;
     mn_bench_answers *answers; /* of the current run */
 } page;
-
-static mn_status answers_open(mn_bench_answers *a, int64_t claims) {
-    a->best = calloc((size_t)claims, sizeof *a->best);
-    a->logprob = calloc((size_t)claims * MN_BENCH_LETTERS, sizeof *a->logprob);
-    MN_CHECK(a->best && a->logprob, MN_ERR_MEMORY, "no memory for the answers of %lld claims",
-             (long long)claims);
-    return MN_OK;
-}
-
-static void answers_close(mn_bench_answers *a) {
-    free(a->best);
-    free(a->logprob);
-}
 
 static mn_status page_open(page *p, mn_bench *b) {
     const int64_t claims = b->options->claims, vocab = b->model->config.vocab;
     *p = (page){.b = b, .session = b->session, .claims = claims};
     p->ids = malloc((size_t)claims * WHOLE * sizeof *p->ids);
-    p->stats = calloc((size_t)claims, sizeof *p->stats);
-    p->row = calloc((size_t)claims * MN_BENCH_LETTERS, sizeof *p->row);
-    p->letter = calloc((size_t)claims * MN_BENCH_LETTERS, sizeof *p->letter);
-    MN_CHECK(p->ids && p->stats && p->row && p->letter, MN_ERR_MEMORY, "no memory for %lld claims",
-             (long long)claims);
+    MN_CHECK(p->ids, MN_ERR_MEMORY, "no memory for %lld claims", (long long)claims);
     for (int64_t i = 0; i < claims * WHOLE; i++) {
         const bool shared = i % WHOLE < MN_BENCH_SHARED;
         p->ids[i] = shared && i >= WHOLE
                         ? p->ids[i % WHOLE]
                         : (int32_t)mn_rng_below((uint64_t)b->options->seed, 1, (uint64_t)i, vocab);
     }
-    for (int64_t i = 0; i < claims * MN_BENCH_LETTERS; i++) {
-        p->row[i] = (int32_t)(i / MN_BENCH_LETTERS);
-        p->letter[i] = (int32_t)(mn_bench_letters[i % MN_BENCH_LETTERS] % vocab);
-    }
+    MN_TRY(mn_bench_reader_open(&p->reader, b->device, claims, vocab));
     const int64_t whole = mn_bench_whole_batch(claims) * WHOLE, own = claims * MN_BENCH_OWN;
     const int64_t tokens = whole > own ? whole : own;
     return mn_bench_batch_open(&p->batch, tokens > WHOLE ? tokens : WHOLE, claims);
@@ -67,23 +42,15 @@ static mn_status page_open(page *p, mn_bench *b) {
 
 static void page_close(page *p) {
     mn_bench_batch_close(&p->batch);
-    free(p->letter);
-    free(p->row);
-    free(p->stats);
+    mn_bench_reader_close(&p->reader);
     free(p->ids);
 }
 
 /* Claims first .. first + count - 1 are the outputs of the last pass. */
 static mn_status answer(page *p, int64_t first, int64_t count) {
     mn_tensor logits;
-    const int64_t values = count * MN_BENCH_LETTERS;
     MN_TRY(mn_session_logits(p->session, 0, count, &logits));
-    MN_TRY(mn_row_stats(p->b->device, p->stats, &logits, NULL));
-    for (int64_t i = 0; i < count; i++) p->answers->best[first + i] = p->stats[i].best_id;
-    mn_tensor out = mn_tensor_1d(p->answers->logprob + first * MN_BENCH_LETTERS, MN_F32, values);
-    const mn_tensor row = mn_tensor_1d(p->row, MN_I32, values);
-    const mn_tensor letter = mn_tensor_1d(p->letter, MN_I32, values);
-    return mn_logprob_gather(p->b->device, &out, &logits, p->stats, &row, &letter, NULL);
+    return mn_bench_read(&p->reader, &logits, p->answers, first);
 }
 
 static void batch_whole(page *p, int64_t first, int64_t count) {
@@ -178,26 +145,6 @@ static mn_status time_shared(page *p) {
     return MN_OK;
 }
 
-static int best_letter(const float *logprob) {
-    int best = 0;
-    for (int i = 1; i < MN_BENCH_LETTERS; i++)
-        if (logprob[i] > logprob[best]) best = i;
-    return best;
-}
-
-mn_bench_agreement mn_bench_compare(const mn_bench_answers *a, const mn_bench_answers *b,
-                                    int64_t claims) {
-    mn_bench_agreement out = {.claims = claims};
-    for (int64_t i = 0; i < claims; i++) {
-        const float *x = a->logprob + i * MN_BENCH_LETTERS, *y = b->logprob + i * MN_BENCH_LETTERS;
-        out.best += a->best[i] == b->best[i];
-        out.letter += best_letter(x) == best_letter(y);
-        for (int j = 0; j < MN_BENCH_LETTERS; j++)
-            out.max_difference = fmax(out.max_difference, fabs((double)x[j] - (double)y[j]));
-    }
-    return out;
-}
-
 /* The same claims, computed in fp32. */
 static mn_status answer_in_f32(page *p) {
     mn_session_options limits = *mn_session_limits(p->b->session);
@@ -213,9 +160,9 @@ mn_status mn_bench_prefix(mn_bench *b) {
     mn_bench_answers whole = {0}, shared = {0}, exact = {0};
     mn_status st = MN_OK;
     MN_GOTO(page_open(&p, b));
-    MN_GOTO(answers_open(&whole, p.claims));
-    MN_GOTO(answers_open(&shared, p.claims));
-    MN_GOTO(answers_open(&exact, p.claims));
+    MN_GOTO(mn_bench_answers_open(&whole, p.claims));
+    MN_GOTO(mn_bench_answers_open(&shared, p.claims));
+    MN_GOTO(mn_bench_answers_open(&exact, p.claims));
     p.answers = &whole;
     MN_GOTO(time_whole(&p));
     p.answers = &shared;
@@ -228,9 +175,9 @@ mn_status mn_bench_prefix(mn_bench *b) {
     b->rounding = mn_bench_compare(&exact, &shared, p.claims);
     b->has_rounding = true;
 done:
-    answers_close(&exact);
-    answers_close(&shared);
-    answers_close(&whole);
+    mn_bench_answers_close(&exact);
+    mn_bench_answers_close(&shared);
+    mn_bench_answers_close(&whole);
     page_close(&p);
     return st;
 }

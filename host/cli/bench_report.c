@@ -26,12 +26,14 @@ static mn_status add_peaks(mn_buf *out, const mn_bench *b) {
     for (int i = 0; i < MN_PEAKS; i++) {
         if (b->readings[i].count == 0) continue;
         const mn_spread s = mn_bench_readings_spread(&b->readings[i]);
-        MN_GOTO(mn_table_cell(table, "%s", mn_peak_names[i]));
+        char method[128];
+        mn_bench_peak_method(method, sizeof method, b, (mn_peak)i);
+        MN_GOTO(mn_table_cell(table, "%s", mn_bench_peak_name(b, (mn_peak)i)));
         MN_GOTO(mn_table_cell(table, "%.1f", s.median / 1e9));
         MN_GOTO(mn_table_cell(table, "%.1f", s.min / 1e9));
         MN_GOTO(mn_table_cell(table, "%.1f", s.max / 1e9));
         MN_GOTO(mn_table_cell(table, "%s", mn_peak_units[i]));
-        MN_GOTO(mn_table_cell(table, "%s", mn_peak_method((mn_peak)i)));
+        MN_GOTO(mn_table_cell(table, "%s", method));
     }
     MN_GOTO(mn_table_text(out, table));
     st = mn_buf_puts(out, "\n");
@@ -62,7 +64,7 @@ static mn_status add_works(mn_buf *out, const mn_bench *b) {
         MN_GOTO(mn_table_cell(table, "%.1f", f.bytes / 1e9));
         MN_GOTO(mn_table_cell(table, "%.1f%%", 100 * f.share.median));
         MN_GOTO(mn_table_cell(table, "%.1f%%", 100 * f.best_share));
-        MN_GOTO(mn_table_cell(table, "%s", mn_peak_names[w->limit]));
+        MN_GOTO(mn_table_cell(table, "%s", mn_bench_peak_name(b, w->limit)));
     }
     MN_GOTO(mn_table_text(out, table));
     st = mn_buf_puts(out, "\n");
@@ -182,7 +184,7 @@ static mn_status add_notes(mn_buf *out, const mn_bench *b) {
             "bf16 against fp32 compute: same token %lld, same letter %lld of %lld, "
             "log-probabilities within %.1e.\n",
             (long long)r->best, (long long)r->letter, (long long)r->claims, r->max_difference));
-    if (mn_bench_all_weights(b) < 2 * mn_cache_bytes())
+    if (b->device->host_memory && mn_bench_all_weights(b) < 2 * mn_cache_bytes())
         MN_TRY(mn_buf_printf(out,
                              "The processor's last cache (%.0f MB) may keep part of the weights "
                              "(%.0f MB): reads can seem faster\nthan memory.\n",

@@ -45,7 +45,7 @@ static mn_status open_tape(lesson *l) {
         .max_tokens = SEQS * l->length, .max_seqs = SEQS, .compute = l->b->compute};
     int64_t bytes = 0;
     MN_TRY(mn_tape_plan(&bytes, l->b->model, l->memory, &options));
-    MN_TRY(mn_bench_want_memory((double)bytes, "training"));
+    MN_TRY(mn_bench_want_memory(l->b, (double)bytes, "training"));
     return mn_tape_open(&l->tape, l->b->model, l->memory, l->params.memory_grads, NULL, &options);
 }
 

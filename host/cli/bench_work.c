@@ -12,13 +12,21 @@ mn_status mn_bench_peak(double *out, mn_bench *b, mn_peak which) {
     MN_CHECK(!mn_stop_requested(), MN_STOPPED, "stopped on request");
     mn_bench_readings *r = &b->readings[which];
     MN_TRY(mn_grow(&r->rates, &r->cap, r->count + 1, sizeof *r->rates));
-    *out = mn_peaks_read(b->peaks, which);
+    if (b->peaks) *out = mn_peaks_read(b->peaks, which);
+    else MN_TRY(mn_device_peaks_read(out, b->device_peaks, which));
     r->rates[r->count++] = *out;
     return MN_OK;
 }
 
 mn_peak mn_bench_flop_peak(const mn_bench *b) {
-    return b->compute == MN_COMPUTE_BF16 ? MN_PEAK_BF16 : MN_PEAK_F32;
+    const bool half = b->device->narrow_products ? mn_bench_dtype(b->model) != MN_F32
+                                                 : b->compute == MN_COMPUTE_BF16;
+    return half ? MN_PEAK_BF16 : MN_PEAK_F32;
+}
+
+mn_status mn_bench_wait(mn_bench *b) {
+    int32_t word;
+    return b->device->download(b->device, &word, b->mark, sizeof word);
 }
 
 mn_status mn_bench_time(mn_bench *b, mn_bench_work *w, mn_status (*warm_up)(void *),
@@ -31,6 +39,7 @@ mn_status mn_bench_time(mn_bench *b, mn_bench_work *w, mn_status (*warm_up)(void
         if (w->runs > 0 && mn_now() > end) break;
         const double begin = mn_now();
         MN_TRY(run(context));
+        MN_TRY(mn_bench_wait(b));
         w->seconds[w->runs] = mn_now() - begin;
         MN_TRY(mn_bench_peak(&behind, b, w->limit));
         w->peaks[w->runs] = before > behind ? before : behind;
@@ -45,6 +54,7 @@ mn_status mn_bench_time(mn_bench *b, mn_bench_work *w, mn_status (*warm_up)(void
 typedef struct text {
     mn_bench *b;
     mn_bench_batch batch;
+    mn_bench_reader reader;
     int32_t *ids;
     int64_t context, steps;
 } text;
@@ -56,11 +66,13 @@ static mn_status text_open(text *t, mn_bench *b, int64_t tokens) {
     const int64_t vocab = b->model->config.vocab;
     for (int64_t i = 0; i < tokens; i++)
         t->ids[i] = (int32_t)mn_rng_below((uint64_t)b->options->seed, 0, (uint64_t)i, vocab);
+    MN_TRY(mn_bench_reader_open(&t->reader, b->device, 1, vocab));
     return mn_bench_batch_open(&t->batch, tokens, 1);
 }
 
 static void text_close(text *t) {
     mn_bench_batch_close(&t->batch);
+    mn_bench_reader_close(&t->reader);
     free(t->ids);
 }
 
@@ -108,10 +120,8 @@ static mn_status decode_run(void *context) {
     text *t = context;
     for (int64_t i = t->context; i < t->context + t->steps; i++) {
         mn_tensor logits;
-        mn_row_stat stat;
         MN_TRY(pass(t, i, 1, &logits));
-        MN_TRY(mn_row_stats(t->b->device, &stat, &logits, NULL));
-        t->ids[i + 1] = stat.best_id;
+        MN_TRY(mn_bench_read_best(&t->reader, &logits, &t->ids[i + 1]));
     }
     return MN_OK;
 }

@@ -8,12 +8,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* In the order of mn_bench_kind and mn_compute. */
 static const char *const kinds[] = {"prefill", "decode", "prefix", "linear",
                                     "fanout",  "train",  NULL};
 static const char *const computes[] = {"f32", "bf16", NULL};
+
+enum { MARK_BYTES = 64 };
 
 static const mn_option rows[] = {
     MN_OPT_PATH(mn_bench_options, shape, "NAME", NULL,
@@ -34,7 +35,8 @@ static const mn_option rows[] = {
         "sizes as options and prints {\"epoch1\": tokens per second, \"template\": the same, "
         "\"forward\": the same, \"version\": \"its name\"}. tools/bench_train_torch.py is one"),
     MN_OPT_CHOICE(mn_bench_options, compute, "f32", computes,
-                  "what the inputs of matrix products are rounded to"),
+                  "what the inputs of matrix products are rounded to; on a GPU the weights' type "
+                  "decides"),
     MN_OPT_I64(mn_bench_options, repeat, "5", 1, MN_BENCH_REPEATS,
                "timed runs of each work; one that does not count goes before them"),
     MN_OPT_I64(mn_bench_options, max_seconds, "60", 1, 1 << 20,
@@ -109,7 +111,8 @@ static mn_session_options limits_of(const mn_bench_options *o, mn_compute comput
     return s;
 }
 
-mn_status mn_bench_want_memory(double bytes, const char *what) {
+mn_status mn_bench_want_memory(const mn_bench *b, double bytes, const char *what) {
+    if (!b->device->host_memory) return MN_OK; /* a GPU says itself what it lacks */
     const double there = mn_memory_available();
     MN_CHECK(bytes < there, MN_ERR_MEMORY, "%s needs %.1f GB of memory, %.1f GB are available",
              what, bytes / 1e9, there / 1e9);
@@ -125,7 +128,7 @@ static mn_status open_model(mn_bench *b) {
     }
     MN_TRY(mn_model_config_named(&config, o->shape));
     const double embedding = config.tied ? 0 : (double)(config.vocab * config.dim) * 2;
-    MN_TRY(mn_bench_want_memory(mn_bench_weight_bytes(&config, MN_F16) + embedding, o->shape));
+    MN_TRY(mn_bench_want_memory(b, mn_bench_weight_bytes(&config, MN_F16) + embedding, o->shape));
     mn_log(MN_LOG_DEBUG, "drawing random weights of %s", o->shape);
     MN_TRY(
         mn_model_random(&b->model, &config, o->shape, MN_F16, (uint64_t)o->seed, b->device, NULL));
@@ -140,7 +143,7 @@ static mn_status open_session(mn_bench *b) {
     MN_CHECK(longest <= positions, MN_ERR_USAGE, "%s: a sequence of %lld tokens, at most %lld",
              b->model->path, (long long)longest, (long long)positions);
     MN_TRY(mn_session_plan(&kv_bytes, &step_bytes, b->model, &limits));
-    MN_TRY(mn_bench_want_memory((double)kv_bytes + (double)step_bytes, "the work"));
+    MN_TRY(mn_bench_want_memory(b, (double)kv_bytes + (double)step_bytes, "the work"));
     return mn_session_open(&b->session, b->model, &limits);
 }
 
@@ -150,8 +153,12 @@ static mn_status open_peaks(mn_bench *b) {
     const double low = (double)(512 << 20), high = 4 * low;
     double bytes = mn_bench_weight_bytes(&b->model->config, mn_bench_dtype(b->model));
     bytes = bytes < low ? low : bytes > high ? high : bytes;
+    if (!b->device->host_memory)
+        return mn_device_peaks_open(&b->device_peaks, b->device, mn_bench_dtype(b->model),
+                                    b->options->quick ? 64 : 8192,
+                                    b->options->quick ? 1 << 20 : 1 << 30, 4);
     if (b->options->quick) return mn_peaks_open(&b->peaks, b->device->threads, 32 << 20, 5e-4, 1);
-    MN_TRY(mn_bench_want_memory(bytes, "the read test"));
+    MN_TRY(mn_bench_want_memory(b, bytes, "the read test"));
     return mn_peaks_open(&b->peaks, b->device->threads, (size_t)bytes, 5e-3, 4);
 }
 
@@ -189,6 +196,8 @@ static mn_status measure(mn_bench *b) {
 static void release(mn_bench *b) {
     mn_progress_end(&b->progress);
     mn_peaks_close(&b->peaks);
+    mn_device_peaks_close(&b->device_peaks);
+    if (b->mark) b->device->release(b->device, b->mark, MARK_BYTES);
     mn_session_close(&b->session);
     mn_model_close(&b->model);
     mn_device_close(&b->device);
@@ -211,11 +220,9 @@ static mn_status run(const mn_cli *cli, const void *options) {
     b->options = &o;
     b->compute = (mn_compute)o.compute;
     if (getloadavg(&b->load, 1) != 1) b->load = -1;
-    MN_GOTO(strcmp(cli->common.device, "auto") == 0
-                ? mn_device_open(&b->device, "cpu", (int)cli->common.threads)
-                : mn_cli_device_open(&b->device, &cli->common));
-    MN_CHECK_GOTO(b->device->host_memory, MN_ERR_UNSUPPORTED, "bench measures the CPU only, not %s",
-                  b->device->name);
+    MN_GOTO(mn_cli_device_open(&b->device, &cli->common));
+    if (b->device->narrow_products) b->compute = MN_COMPUTE_F32; /* the weights' type decides */
+    MN_GOTO(b->device->alloc(b->device, &b->mark, MARK_BYTES));
     MN_GOTO(open_model(b));
     MN_GOTO(open_session(b));
     MN_GOTO(open_peaks(b));
@@ -232,8 +239,8 @@ done:
 static const mn_command command = {
     .name = "bench",
     .about = "Times the work of a model on this machine and shows it beside the machine's own "
-             "limits - arithmetic in registers, reads of memory - which are measured again between "
-             "the runs.",
+             "limits - arithmetic in registers, reads of memory; of a GPU, products and copies - "
+             "which are measured again between the runs.",
     .rows = rows,
     .row_count = sizeof rows / sizeof *rows,
     .examples = {"mneme bench --shape pythia-410m",

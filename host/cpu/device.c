@@ -131,6 +131,7 @@ mn_status mn_cpu_open(mn_device **out, int threads) {
     *d = (mn_device){.k = chosen.kernels,
                      .name = "cpu",
                      .host_memory = true,
+                     .range = mn_host_range,
                      .alloc = cpu_alloc,
                      .release = cpu_release,
                      .upload = cpu_copy,

@@ -41,6 +41,7 @@ static mn_tensor heads_flat(const mn_session *s) {
 static mn_status keep_outputs(mn_session *s, mn_tensor *attended) {
     mn_device *dev = s->model->device;
     const int64_t rows = s->outputs.shape[0];
+    if (s->only_outputs) return MN_OK;
     mn_tensor x = mn_tensor_2d(s->h.data, MN_F32, rows, s->x.shape[1]);
     mn_tensor q = mn_tensor_2d(s->qkv.data, MN_F32, rows, attended->shape[1]);
     MN_TRY(mn_gather_fwd(dev, &x, &s->x, &s->outputs));

@@ -36,6 +36,14 @@ static mn_status lay_out_cache(mn_session *s) {
     return MN_OK;
 }
 
+enum { ARRAY_ALIGN = 64 };
+
+/* Of the largest batch. */
+static size_t array_bytes(const mn_session_options *o) {
+    return 4 * ((size_t)o->max_tokens * sizeof(int32_t) + ARRAY_ALIGN) +
+           (size_t)o->max_seqs * sizeof(mn_attn_seq) + ARRAY_ALIGN;
+}
+
 static mn_status lay_out_step(mn_session *s) {
     const mn_model_config *c = &s->model->config;
     const mn_shard *here = &s->model->shard;
@@ -50,19 +58,14 @@ static mn_status lay_out_step(mn_session *s) {
                   {&s->ffn, t, here->ffn_dim},
                   {&s->up, llama * t, here->ffn_dim},
                   {&s->logits[0], s->limits.max_logits, here->vocab}};
-    mn_tensor *const ints[] = {&s->ids, &s->positions, &s->rows, &s->outputs};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
         *floats[i].tensor = mn_tensor_2d(NULL, MN_F32, floats[i].rows, floats[i].cols);
         MN_TRY(
             mn_arena_alloc(&s->step, &floats[i].tensor->data, mn_tensor_bytes(floats[i].tensor)));
     }
+    s->stream = s->x.data;
     MN_TRY(mn_arena_alloc(&s->step, &s->q.data, mn_tensor_bytes(&s->q)));
-    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) {
-        *ints[i] = mn_tensor_1d(NULL, MN_I32, t);
-        MN_TRY(mn_arena_alloc(&s->step, &ints[i]->data, mn_tensor_bytes(ints[i])));
-    }
-    MN_TRY(mn_arena_alloc(&s->step, &s->device_seqs,
-                          (size_t)s->limits.max_seqs * sizeof *s->device_seqs));
+    MN_TRY(mn_arena_alloc(&s->step, &s->sent, array_bytes(&s->limits)));
     MN_TRY(mn_watch_lay_out(&s->watch, &s->step));
     return mn_variants_lay_out(s);
 }
@@ -120,8 +123,8 @@ mn_status mn_session_open(mn_session **out, mn_model *model, const mn_session_op
     MN_GOTO(lay_out_cache(s));
     MN_GOTO(lay_out_step(s));
     MN_GOTO(mn_variants_commit(s));
-    s->host_seqs = calloc((size_t)options->max_seqs, sizeof *s->host_seqs);
-    MN_CHECK_GOTO(s->host_seqs, MN_ERR_MEMORY, "no memory for a session");
+    s->arrays = calloc(1, array_bytes(options));
+    MN_CHECK_GOTO(s->arrays, MN_ERR_MEMORY, "no memory for a session");
     int64_t widest, layers;
     mn_variants_most(s, &widest, &layers);
     const int64_t widths[] = {model->shard.ffn_dim, c->dim, model->shard.heads * c->head_dim};
@@ -140,11 +143,12 @@ done:
 void mn_session_close(mn_session **session) {
     mn_session *s = *session;
     if (!s) return;
+    mn_device_forget(s->model->device, s);
     mn_arena_free(&s->step);
     mn_arena_free(&s->prefix);
     mn_variants_close(s);
     mn_watch_close(&s->watch);
-    free(s->host_seqs);
+    free(s->arrays);
     free(s->kv);
     free(s);
     *session = NULL;
@@ -164,11 +168,15 @@ mn_status mn_session_output_rows(mn_session *s, mn_tensor *to, const mn_tensor *
     return mn_gather_fwd(s->model->device, to, from, &s->outputs);
 }
 
-/* Where ops cannot read the arrays, they are checked here. */
+bool mn_session_all_outputs(const mn_session *s) {
+    return s->batch.output_count == s->batch.tokens;
+}
+
+/* Outputs rise; where ops cannot read the arrays, the rest is checked here, too. */
 static mn_status check_batch(const mn_session *s, const mn_batch *b) {
     const mn_model_config *c = &s->model->config;
     const int64_t rows = s->kv[0].rows;
-    for (int64_t i = 0; i < b->tokens; i++)
+    for (int64_t i = 0; !s->model->device->host_memory && i < b->tokens; i++)
         MN_CHECK(b->ids[i] >= 0 && b->ids[i] < c->vocab && b->positions[i] >= 0 &&
                      b->positions[i] < c->max_positions && b->rows[i] >= 0 && b->rows[i] < rows,
                  MN_ERR_DATA,
@@ -176,25 +184,17 @@ static mn_status check_batch(const mn_session *s, const mn_batch *b) {
                  (long long)i, b->ids[i], (long long)c->vocab, b->positions[i],
                  (long long)c->max_positions, b->rows[i], (long long)rows);
     for (int64_t i = 0; i < b->output_count; i++)
-        MN_CHECK(b->outputs[i] >= 0 && b->outputs[i] < b->tokens, MN_ERR_USAGE,
-                 "output %lld is token %d of %lld", (long long)i, b->outputs[i],
-                 (long long)b->tokens);
+        MN_CHECK(b->outputs[i] >= 0 && b->outputs[i] < b->tokens &&
+                     (i == 0 || b->outputs[i] > b->outputs[i - 1]),
+                 MN_ERR_USAGE, "output %lld is token %d of %lld, rising ones expected",
+                 (long long)i, b->outputs[i], (long long)b->tokens);
     return MN_OK;
 }
 
-/* Views of the arena's tensors for this batch, and its arrays on the device. */
-static mn_status bind_batch(mn_session *s, const mn_batch *b) {
+/* The batch's arrays to the device, in one copy. */
+static mn_status send_arrays(mn_session *s, const mn_batch *b) {
     mn_device *dev = s->model->device;
-    MN_CHECK(b->tokens > 0 && b->tokens <= s->limits.max_tokens &&
-                 b->seq_count <= s->limits.max_seqs && b->output_count <= b->tokens,
-             MN_ERR_USAGE,
-             "a batch of %lld tokens and %lld sequences in a session for %lld and %lld",
-             (long long)b->tokens, (long long)b->seq_count, (long long)s->limits.max_tokens,
-             (long long)s->limits.max_seqs);
-    if (!dev->host_memory) MN_TRY(check_batch(s, b));
-    mn_session_rows(s, b->tokens);
-    s->only_outputs = false;
-    s->batch = *b;
+    size_t used = 0;
     const struct {
         mn_tensor *to;
         const int32_t *from;
@@ -204,35 +204,63 @@ static mn_status bind_batch(mn_session *s, const mn_batch *b) {
                   {&s->rows, b->rows, b->tokens},
                   {&s->outputs, b->outputs, b->output_count}};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
-        arrays[i].to->shape[0] = arrays[i].count;
-        MN_TRY(dev->upload(dev, arrays[i].to->data, arrays[i].from,
-                           (size_t)arrays[i].count * sizeof(int32_t)));
+        const size_t bytes = (size_t)arrays[i].count * sizeof(int32_t);
+        *arrays[i].to = mn_tensor_1d(s->sent + used, MN_I32, arrays[i].count);
+        if (bytes > 0) memcpy(s->arrays + used, arrays[i].from, bytes);
+        used += (bytes + ARRAY_ALIGN - 1) / ARRAY_ALIGN * ARRAY_ALIGN;
     }
-    memcpy(s->host_seqs, b->seqs, (size_t)b->seq_count * sizeof *b->seqs);
-    s->seqs = (mn_attn_seqs){s->host_seqs, s->device_seqs, b->seq_count};
-    return dev->upload(dev, s->device_seqs, s->host_seqs, (size_t)b->seq_count * sizeof *b->seqs);
+    const size_t bytes = (size_t)b->seq_count * sizeof *b->seqs;
+    s->seqs = (mn_attn_seqs){.host = (mn_attn_seq *)(void *)(s->arrays + used),
+                             .device = (mn_attn_seq *)(void *)(s->sent + used),
+                             .count = b->seq_count};
+    memcpy(s->arrays + used, b->seqs, bytes);
+    return dev->upload(dev, s->sent, s->arrays, used + bytes);
 }
 
-static mn_status watch_block(mn_session *s, int64_t layer) {
-    const mn_memory *m = s->variants[s->variant];
-    const bool top = m && layer >= m->layers[0].block && !s->at_trunk;
-    return mn_watch_add(&s->watch, &s->x,
-                        (mn_watched){.what = top ? m->name : NULL, .block = layer});
+/* Views of the arena's tensors for this batch. */
+static mn_status bind_batch(mn_session *s, const mn_batch *b) {
+    MN_CHECK(b->tokens > 0 && b->tokens <= s->limits.max_tokens &&
+                 b->seq_count <= s->limits.max_seqs && b->output_count <= b->tokens,
+             MN_ERR_USAGE,
+             "a batch of %lld tokens and %lld sequences in a session for %lld and %lld",
+             (long long)b->tokens, (long long)b->seq_count, (long long)s->limits.max_tokens,
+             (long long)s->limits.max_seqs);
+    MN_TRY(check_batch(s, b));
+    mn_session_rows(s, b->tokens);
+    s->batch = *b;
+    s->only_outputs = mn_session_all_outputs(s);
+    if (s->x.data != s->stream) { /* the last pass has left them exchanged */
+        s->h.data = s->x.data;
+        s->x.data = s->stream;
+    }
+    return send_arrays(s, b);
+}
+
+/* ---- What is not finite ---- */
+
+/* Counters: one behind each block of the trunk, one in front of the top's first block, one behind each of its
+ * blocks. */
+static mn_status watch(mn_session *s, int64_t place) {
+    return mn_watch_put(&s->watch, place, &s->x);
 }
 
 /* What the trunk and this top have left behind: the one place where a pass waits for the device. */
 static mn_status check_finite(mn_session *s) {
-    int64_t first = -1;
-    MN_TRY(mn_watch_look(&s->watch, &first));
-    MN_TRY(mn_watch_begin(&s->watch));
-    if (first < 0) return MN_OK;
+    int64_t place = -1;
+    MN_TRY(mn_watch_look_at_all(&s->watch, &place));
+    if (place < 0) return MN_OK;
     MN_TRY(mn_model_check_finite(s->model)); /* a broken weight explains it better */
-    const mn_watched *w = &s->watch.items[first];
+    const mn_model_config *c = &s->model->config;
+    const mn_memory *m = place < s->trunk_layers ? NULL : s->variants[s->variant];
+    const int64_t block = place < s->trunk_layers ? place : place - 1;
+    const int64_t rows = block == c->layers - 1 ? s->batch.output_count : s->batch.tokens;
     return mn_fail(MN_ERR_NUMERIC,
                    "%s%s%s: %lld of %lld numbers behind block %lld are NaN or infinite",
-                   s->model->path, w->what ? " with memory " : "", w->what ? w->what : "",
-                   (long long)s->watch.found[first], (long long)w->numbers, (long long)w->block);
+                   s->model->path, m ? " with memory " : "", m ? m->name : "",
+                   (long long)s->watch.found[place], (long long)(rows * c->dim), (long long)block);
 }
+
+/* ---- Passes ---- */
 
 /* A block with its memory, if the variant at work has one. */
 static mn_status run_one(mn_session *s, int64_t layer) {
@@ -240,8 +268,9 @@ static mn_status run_one(mn_session *s, int64_t layer) {
                                             : mn_llama_block(s, layer, &s->batch));
     const bool last = layer + 1 == s->model->config.layers;
     if (last && s->batch.output_count == 0) return MN_OK; /* its keys and values are filed */
-    if (!s->at_trunk) MN_TRY(mn_session_memory(s, layer));
-    return watch_block(s, layer);
+    if (s->at_trunk) return watch(s, layer);
+    MN_TRY(mn_session_memory(s, layer));
+    return watch(s, layer + 1);
 }
 
 static mn_status run_block(mn_session *s, int64_t layer) {
@@ -251,13 +280,35 @@ static mn_status run_block(mn_session *s, int64_t layer) {
     return st;
 }
 
-mn_status mn_session_trunk(mn_session *s, const mn_batch *batch) {
-    MN_TRY(bind_batch(s, batch));
-    MN_TRY(mn_watch_begin(&s->watch));
+/* A decoding step's kernels are the same as the step's before, for as many sequences of about the same length:
+ * worth recording. Ranks that share a model meet in the middle of it. */
+static mn_status run_part(mn_session *s, int64_t part, mn_status (*work)(void *session)) {
+    const mn_batch *b = &s->batch;
+    const bool decodes = b->seq_count == b->tokens && mn_session_all_outputs(s) && !s->model->tp;
+    mn_repeat key = {.owner = s, .part = part, .rows = b->tokens};
+    if (!decodes) return work(s);
+    for (int64_t i = 0; i < b->seq_count; i++) {
+        const mn_attn_seq *seq = &s->seqs.host[i];
+        const int64_t keys = (int64_t)seq->shared_len[0] + seq->shared_len[1] + seq->own_len;
+        if (keys > key.keys) key.keys = keys;
+    }
+    return mn_device_repeat(s->model->device, &key, work, s);
+}
+
+static mn_status trunk_kernels(void *session) {
+    mn_session *s = session;
+    MN_TRY(mn_watch_clear(&s->watch, 0, s->trunk_layers));
     MN_TRY(mn_vocab_embed(s->model, &s->x, &s->ids));
-    s->at_trunk = true;
     for (int64_t i = 0; i < s->trunk_layers; i++) MN_TRY(run_block(s, i));
     return mn_session_end_trunk(s);
+}
+
+mn_status mn_session_trunk(mn_session *s, const mn_batch *batch) {
+    MN_TRY(bind_batch(s, batch));
+    s->at_trunk = true;
+    MN_TRY(run_part(s, 0, trunk_kernels));
+    s->trunk.shape[0] = s->x.shape[0];
+    return MN_OK;
 }
 
 /* Final norm of the outputs. */
@@ -272,14 +323,28 @@ static mn_status finish(mn_session *s) {
     return mn_rmsnorm_fwd(m->device, &out, &out, &m->norm_w, c->norm_eps);
 }
 
-mn_status mn_session_top(mn_session *s, int64_t variant) {
-    MN_TRY(mn_session_begin_top(s, variant));
-    if (mn_memory_at(s->variants[variant], s->trunk_layers - 1)) {
+static mn_status top_kernels(void *session) {
+    mn_session *s = session;
+    MN_TRY(mn_watch_clear(&s->watch, s->trunk_layers, s->watch.room));
+    if (mn_memory_at(s->variants[s->variant], s->trunk_layers - 1)) {
         MN_TRY(mn_session_memory(s, s->trunk_layers - 1));
-        MN_TRY(watch_block(s, s->trunk_layers - 1));
+        MN_TRY(watch(s, s->trunk_layers));
     }
     for (int64_t i = s->trunk_layers; i < s->model->config.layers; i++) MN_TRY(run_block(s, i));
-    MN_TRY(finish(s));
+    return finish(s);
+}
+
+static mn_status later_top_kernels(void *session) {
+    mn_session *s = session;
+    MN_TRY(mn_cast(s->model->device, &s->x, &s->trunk));
+    return top_kernels(s);
+}
+
+mn_status mn_session_top(mn_session *s, int64_t variant) {
+    bool again;
+    MN_TRY(mn_session_begin_top(s, variant, &again));
+    MN_TRY(run_part(s, 1 + 2 * variant + again, again ? later_top_kernels : top_kernels));
+    MN_TRY(mn_session_read_change(s));
     return check_finite(s);
 }
 

@@ -16,22 +16,26 @@ struct mn_session {
     mn_kv_layer *kv; /* the trunk's layers, then those of each variant's top */
     mn_batch batch;  /* the last one; its arrays are gone */
     /* activations of the current pass, (T, ...) */
-    bool only_outputs; /* x holds the outputs' rows alone: behind the last block's attention */
+    bool
+        only_outputs; /* x holds the outputs' rows alone: behind the last block's attention, or all are */
+    void *stream;      /* where x lies when a pass begins; it may end in h */
     mn_tensor x;       /* residual stream (T, C) */
     mn_tensor trunk;   /* what the tops begin with (T, C); only with several variants */
     mn_tensor h;       /* a norm's output (T, C) */
     mn_tensor qkv, q;  /* fused projection (T, ld); queries, then attention's output (T, Hq, D) */
     mn_tensor ffn, up; /* inner activations (T, F); up only for Llama */
-    mn_tensor inner, down;    /* of a memory (T, H), (T, C) */
-    mn_tensor norm_h, norm_d; /* (outputs), for the audit */
-    mn_tensor out;            /* hidden states of the outputs, (outputs, C) of each variant */
-    mn_tensor logits[2];      /* (max_logits, V); the second one for a base among others */
+    mn_tensor inner, down; /* of a memory (T, H), (T, C) */
+    mn_tensor out;         /* hidden states of the outputs, (outputs, C) of each variant */
+    mn_tensor logits[2];   /* (max_logits, V); the second one for a base among others */
+    /* of the batch: in `arrays` on the host, in `sent` on the device, one behind the other */
     mn_tensor ids, positions, rows, outputs; /* i32 */
-    mn_attn_seq *host_seqs, *device_seqs;    /* [limits.max_seqs]; the latter in the step arena */
-    mn_attn_seqs seqs;                       /* of the batch */
+    mn_attn_seqs seqs;
+    unsigned char *arrays, *sent;
     mn_qkv_layout layout;
     mn_watch watch; /* residual streams behind the blocks of the trunk and of one top */
-    float *norms;   /* (2, outputs), host */
+    /* the audit: |h| and |what is added| of each memory, and their ratio */
+    mn_tensor norms; /* (memories, 2, outputs) */
+    float *host_norms;
     double *change; /* (memories, outputs), host */
 };
 
@@ -56,7 +60,11 @@ mn_kv_layer mn_session_kv(const mn_session *s, int64_t layer); /* of the variant
 /* Hidden states of the outputs of a variant (outputs, C). */
 mn_tensor mn_session_out(const mn_session *s, int64_t variant);
 mn_status mn_session_end_trunk(mn_session *s);
-mn_status mn_session_begin_top(mn_session *s, int64_t variant);
+/* Another variant is at work; *again: not the first one behind this trunk, x has to become the trunk's. */
+mn_status mn_session_begin_top(mn_session *s, int64_t variant, bool *again);
+/* Waits for the device: what the memories of the last top have changed. */
+mn_status mn_session_read_change(mn_session *s);
+bool mn_session_all_outputs(const mn_session *s); /* every token of the batch is one */
 /* The memory that the variant at work has behind this block, if any, over the residual stream s->x. */
 mn_status mn_session_memory(mn_session *s, int64_t block);
 

@@ -28,45 +28,57 @@ mn_tensor mn_slice_whole(const mn_slice *slice, const mn_tensor *part) {
     return whole;
 }
 
-/* Runs `from` to `to` into `out`. */
-static void copy_runs(unsigned char *out, const mn_runs *runs, int64_t from, int64_t to,
-                      const unsigned char *whole, size_t size) {
-    const size_t bytes = (size_t)runs->length * size;
-    for (int64_t r = from; r < to; r++, out += bytes)
-        memcpy(out, whole + (size_t)(runs->first + r * runs->stride) * size, bytes);
+/* Elements `first` .. `end` - 1 of a part. */
+static void copy_elements(unsigned char *out, const mn_runs *runs, int64_t first, int64_t end,
+                          const unsigned char *whole, size_t size) {
+    while (first < end) {
+        const int64_t run = first / runs->length, at = first % runs->length;
+        const int64_t left = runs->length - at, count = left < end - first ? left : end - first;
+        const int64_t from = runs->first + run * runs->stride + at;
+        memcpy(out, whole + (size_t)from * size, (size_t)count * size);
+        out += (size_t)count * size;
+        first += count;
+    }
 }
 
 /* Through a buffer of some megabytes: a copy to a device costs microseconds however short it is. */
-static mn_status upload_runs(mn_device *device, const mn_tensor *part, const mn_runs *runs,
-                             const mn_stored *stored, size_t size) {
-    const size_t bytes = (size_t)runs->length * size, most = (size_t)16 << 20;
-    const int64_t at_once = bytes < most ? (int64_t)(most / bytes) : 1;
-    const size_t room = (size_t)(at_once < runs->count ? at_once : runs->count) * bytes;
+static mn_status upload_elements(mn_device *device, const mn_tensor *to, const mn_runs *runs,
+                                 int64_t first, const mn_stored *stored) {
+    const int64_t piece = 4 << 20, all = mn_tensor_count(to), end = first + all;
+    const size_t size = mn_dtype_size(to->dtype);
     mn_status st = MN_OK;
-    unsigned char *copy = malloc(room), *to = part->data;
+    unsigned char *copy = malloc((size_t)(all < piece ? all : piece) * size), *at = to->data;
     MN_CHECK(copy, MN_ERR_MEMORY, "%s: no memory for a part of tensor %s", stored->file,
              stored->name);
-    for (int64_t r = 0; r < runs->count; r += at_once) {
-        const int64_t end = r + at_once < runs->count ? r + at_once : runs->count;
-        copy_runs(copy, runs, r, end, stored->view.data, size);
-        MN_GOTO(device->upload(device, to + (size_t)r * bytes, copy, (size_t)(end - r) * bytes));
+    for (int64_t i = first; i < end; i += piece) {
+        const int64_t until = end - i < piece ? end : i + piece;
+        const size_t bytes = (size_t)(until - i) * size;
+        copy_elements(copy, runs, i, until, stored->view.data, size);
+        MN_GOTO(device->upload(device, at, copy, bytes));
+        at += bytes;
     }
 done:
     free(copy);
     return st;
 }
 
+mn_status mn_slice_load_some(mn_device *device, const mn_tensor *to, const mn_tensor *part,
+                             int64_t first, const mn_slice *slice, const mn_stored *stored) {
+    const mn_runs runs = mn_slice_runs(slice, part);
+    const size_t size = mn_dtype_size(to->dtype);
+    const unsigned char *whole = stored->view.data;
+    if (mn_tensor_count(to) == 0) return MN_OK;
+    if (runs.count == 1)
+        return device->upload(device, to->data, whole + (size_t)(runs.first + first) * size,
+                              mn_tensor_bytes(to));
+    if (!device->host_memory) return upload_elements(device, to, &runs, first, stored);
+    copy_elements(to->data, &runs, first, first + mn_tensor_count(to), whole, size);
+    return MN_OK;
+}
+
 mn_status mn_slice_load(mn_device *device, const mn_tensor *part, const mn_slice *slice,
                         const mn_stored *stored) {
-    const mn_runs runs = mn_slice_runs(slice, part);
-    const size_t size = mn_dtype_size(part->dtype);
-    const unsigned char *whole = stored->view.data;
-    if (runs.count == 1)
-        return device->upload(device, part->data, whole + (size_t)runs.first * size,
-                              mn_tensor_bytes(part));
-    if (!device->host_memory) return upload_runs(device, part, &runs, stored, size);
-    copy_runs(part->data, &runs, 0, runs.count, whole, size);
-    return MN_OK;
+    return mn_slice_load_some(device, part, part, 0, slice, stored);
 }
 
 /* ---- from the ranks to the whole ---- */
@@ -91,26 +103,23 @@ static void put_together(void *whole, const mn_slice *slices, int ranks, const m
     }
 }
 
-static mn_status fetch(void *to, mn_device *device, const mn_tensor *part) {
-    if (device) return device->download(device, to, part->data, mn_tensor_bytes(part));
-    memcpy(to, part->data, mn_tensor_bytes(part));
-    return MN_OK;
-}
-
 mn_status mn_slice_gather(void *whole, mn_comm *comm, mn_device *device, const mn_tensor *part,
                           const mn_slice *slice) {
     const int ranks = mn_comm_size(comm), rank = mn_comm_rank(comm);
+    const bool host = !device || device->host_memory;
     const size_t bytes = mn_tensor_bytes(part);
-    const bool here = !device || device->host_memory;
     mn_status st = MN_OK;
-    if (slice->axis < 0 || ranks == 1) return rank == 0 ? fetch(whole, device, part) : MN_OK;
+    if (slice->axis < 0 || ranks == 1) {
+        if (rank == 0 && host) memcpy(whole, part->data, bytes);
+        return rank == 0 && !host ? device->download(device, whole, part->data, bytes) : MN_OK;
+    }
     mn_buf parts = {0};
     mn_slice *slices = calloc((size_t)ranks, sizeof *slices);
-    void *copy = here ? NULL : malloc(bytes);
-    const void *mine = here ? part->data : copy;
+    void *copy = host ? NULL : malloc(bytes);
+    const void *mine = host ? part->data : copy;
     if (!slices || !mine)
         st = mn_fail(MN_ERR_MEMORY, "no memory for %zu bytes of a tensor's part", bytes);
-    if (st == MN_OK && copy) st = fetch(copy, device, part);
+    if (st == MN_OK && copy) st = device->download(device, copy, part->data, bytes);
     MN_GOTO(mn_comm_agree(comm, st));
     MN_GOTO(mn_comm_all_gather(comm, slices, slice, sizeof *slice));
     MN_GOTO(mn_comm_gather(comm, &parts, mine, bytes, 0));

@@ -57,6 +57,7 @@ struct mn_tape {
     mn_vocab vocab;      /* reads logits */
     mn_watch watch;      /* residual streams and gradients of the pass */
     bool overflow;       /* a gradient of the last step was not finite, and may be */
+    int64_t overflow_at; /* of the watched */
     /* host memory: what is uploaded and downloaded */
     int32_t *host_positions, *host_rows;
     mn_attn_seq *host_seqs;

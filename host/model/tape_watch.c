@@ -54,5 +54,8 @@ mn_status mn_tape_verdict(mn_tape *t, const double *loss) {
              "%s: the loss of %lld targets is %g, behind block %lld", t->model->path,
              (long long)t->last.shape[0], *loss, (long long)t->model->config.layers - 1);
     t->overflow = first >= 0;
+    t->overflow_at = first;
     return first < 0 || t->limits.may_overflow ? MN_OK : explain(t, first);
 }
+
+mn_status mn_tape_explain(mn_tape *t) { return t->overflow ? explain(t, t->overflow_at) : MN_OK; }

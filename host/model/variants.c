@@ -54,8 +54,7 @@ mn_status mn_variants_lay_out(mn_session *s) {
     const int64_t t = s->limits.max_tokens, c = s->model->config.dim;
     const bool several = s->limits.variant_count > 1;
     mn_variants_most(s, &hidden, &count);
-    const int64_t audited = s->limits.audit && count > 0 ? t : 0;
-    s->norm_h = s->norm_d = mn_tensor_1d(NULL, MN_F32, audited);
+    s->norms = mn_tensor_1d(NULL, MN_F32, s->limits.audit ? 2 * count * t : 0);
     const struct {
         mn_tensor *tensor;
         int64_t rows, cols;
@@ -69,8 +68,7 @@ mn_status mn_variants_lay_out(mn_session *s) {
         MN_TRY(
             mn_arena_alloc(&s->step, &floats[i].tensor->data, mn_tensor_bytes(floats[i].tensor)));
     }
-    MN_TRY(mn_arena_alloc(&s->step, &s->norm_h.data, mn_tensor_bytes(&s->norm_h)));
-    return mn_arena_alloc(&s->step, &s->norm_d.data, mn_tensor_bytes(&s->norm_d));
+    return mn_arena_alloc(&s->step, &s->norms.data, mn_tensor_bytes(&s->norms));
 }
 
 mn_status mn_variants_commit(mn_session *s) {
@@ -78,15 +76,15 @@ mn_status mn_variants_commit(mn_session *s) {
     mn_variants_most(s, &hidden, &count);
     if (!s->limits.audit || count == 0) return MN_OK;
     const size_t outputs = (size_t)s->limits.max_tokens;
-    s->norms = calloc(2 * outputs, sizeof *s->norms);
+    s->host_norms = calloc(2 * (size_t)count * outputs, sizeof *s->host_norms);
     s->change = calloc((size_t)count * outputs, sizeof *s->change);
-    MN_CHECK(s->norms && s->change, MN_ERR_MEMORY, "no memory for a session");
+    MN_CHECK(s->host_norms && s->change, MN_ERR_MEMORY, "no memory for a session");
     return MN_OK;
 }
 
 void mn_variants_close(mn_session *s) {
     free(s->variants);
-    free(s->norms);
+    free(s->host_norms);
     free(s->change);
 }
 
@@ -112,56 +110,67 @@ mn_tensor mn_session_out(const mn_session *s, int64_t variant) {
     return mn_tensor_2d(rows, MN_F32, s->batch.output_count, c);
 }
 
-/* The residual stream as the trunk has left it. */
-mn_status mn_session_begin_top(mn_session *s, int64_t variant) {
+mn_status mn_session_begin_top(mn_session *s, int64_t variant, bool *again) {
     MN_CHECK(variant >= 0 && variant < s->limits.variant_count, MN_ERR_USAGE,
              "variant %lld of %lld", (long long)variant, (long long)s->limits.variant_count);
     MN_CHECK(s->at_trunk || s->limits.variant_count > 1, MN_ERR_USAGE,
              "the only variant of a session has one top per pass");
     s->variant = variant;
-    if (s->at_trunk) {
-        s->at_trunk = false;
-        return MN_OK;
-    }
+    *again = !s->at_trunk;
+    s->at_trunk = false;
+    if (!*again) return MN_OK;
     mn_session_rows(s, s->trunk.shape[0]);
-    s->only_outputs = s->trunk_layers == s->model->config.layers && s->batch.output_count > 0;
-    return mn_cast(s->model->device, &s->x, &s->trunk);
+    s->only_outputs = mn_session_all_outputs(s) ||
+                      (s->trunk_layers == s->model->config.layers && s->batch.output_count > 0);
+    return MN_OK;
 }
 
-/* Keeps it, where more than one top will begin with it. */
+/* Keeps the residual stream, where more than one top will begin with it. */
 mn_status mn_session_end_trunk(mn_session *s) {
-    s->at_trunk = true;
     if (s->limits.variant_count == 1) return MN_OK;
-    s->trunk.shape[0] = s->x.shape[0];
-    return mn_cast(s->model->device, &s->trunk, &s->x);
+    mn_tensor trunk = s->trunk;
+    trunk.shape[0] = s->x.shape[0];
+    return mn_cast(s->model->device, &trunk, &s->x);
 }
 
-/* norm_h = |h| of the outputs; the variant's `out` is free until the end of its top. */
-static mn_status measure_before(mn_session *s) {
-    mn_device *dev = s->model->device;
-    mn_tensor rows = mn_session_out(s, s->variant);
-    s->norm_h.shape[0] = s->norm_d.shape[0] = s->batch.output_count;
+/* Norms of the outputs' rows in front of memory `index` (which 0), or of what it adds (1). */
+static mn_tensor norms_of(const mn_session *s, int64_t index, int64_t which) {
+    const int64_t n = s->batch.output_count;
+    return mn_tensor_1d((float *)s->norms.data + (2 * index + which) * n, MN_F32, n);
+}
+
+/* The variant's `out` is free until the end of its top. */
+static mn_status measure_before(mn_session *s, int64_t index) {
+    mn_tensor rows = mn_session_out(s, s->variant), norm = norms_of(s, index, 0);
     MN_TRY(mn_session_output_rows(s, &rows, &s->x));
-    return mn_row_norms(dev, &s->norm_h, &rows);
+    return mn_row_norms(s->model->device, &norm, &rows);
 }
 
-/* The ratios behind memory `index`: what it adds is computed again, alone and for the outputs only. */
+/* What a memory adds is computed again, alone and for the outputs only. */
 static mn_status measure_behind(mn_session *s, const mn_memory_layer *l, int64_t index) {
     mn_device *dev = s->model->device;
-    const int64_t n = s->batch.output_count;
-    mn_tensor rows = mn_session_out(s, s->variant);
-    mn_tensor added = mn_tensor_2d(s->h.data, MN_F32, n, s->model->config.dim);
+    mn_tensor rows = mn_session_out(s, s->variant), norm = norms_of(s, index, 1);
+    mn_tensor added = mn_tensor_2d(s->h.data, MN_F32, s->batch.output_count, s->model->config.dim);
     MN_TRY(mn_session_output_rows(s, &rows, &s->down));
     MN_TRY(mn_zero(dev, &added));
     MN_TRY(mn_gated_norm_fwd(dev, &added, &rows, &l->norm_w, &l->norm_b, &l->gate,
                              MN_MEMORY_NORM_EPS));
-    MN_TRY(mn_row_norms(dev, &s->norm_d, &added));
-    float *before = s->norms, *change = s->norms + n;
-    MN_TRY(dev->download(dev, before, s->norm_h.data, (size_t)n * sizeof *before));
-    MN_TRY(dev->download(dev, change, s->norm_d.data, (size_t)n * sizeof *change));
-    for (int64_t i = 0; i < n; i++)
-        s->change[index * s->limits.max_tokens + i] = (double)change[i] /
-                                                      (double)(before[i] > 0 ? before[i] : FLT_MIN);
+    return mn_row_norms(dev, &norm, &added);
+}
+
+mn_status mn_session_read_change(mn_session *s) {
+    mn_device *dev = s->model->device;
+    const mn_memory *m = s->variants[s->variant];
+    const int64_t n = s->batch.output_count, count = m ? m->count : 0;
+    if (!s->change || n * count == 0) return MN_OK;
+    MN_TRY(dev->download(dev, s->host_norms, s->norms.data,
+                         (size_t)(2 * count * n) * sizeof *s->host_norms));
+    for (int64_t i = 0; i < count; i++) {
+        const float *before = s->host_norms + 2 * i * n, *added = before + n;
+        for (int64_t r = 0; r < n; r++)
+            s->change[i * s->limits.max_tokens + r] = (double)added[r] /
+                                                      (double)(before[r] > 0 ? before[r] : FLT_MIN);
+    }
     return MN_OK;
 }
 
@@ -172,9 +181,10 @@ mn_status mn_session_memory(mn_session *s, int64_t block) {
     if (!layer) return MN_OK;
     mn_tensor inner = mn_tensor_2d(s->inner.data, MN_F32, s->x.shape[0], m->units);
     s->down.shape[0] = s->x.shape[0];
-    if (measured) MN_TRY(measure_before(s));
+    const int64_t index = layer - m->layers;
+    if (measured) MN_TRY(measure_before(s, index));
     MN_TRY(mn_memory_fwd(s->model->device, s->model->tp, &s->x, layer, NULL, &inner, &s->down));
-    return measured ? measure_behind(s, layer, layer - m->layers) : MN_OK;
+    return measured ? measure_behind(s, layer, index) : MN_OK;
 }
 
 const double *mn_session_change(const mn_session *s, int64_t index) {

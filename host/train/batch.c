@@ -84,7 +84,7 @@ static mn_status fill_hidden(trainer *t, const int64_t *samples, int64_t count) 
     for (int64_t i = 0; i < count; i++) {
         const int64_t length = b->lengths[i];
         const bool kept = mn_cache_get(t->cache, samples[i], b->hidden + at * t->model->config.dim);
-        t->cached += kept;
+        if (t->cache && mn_cache_first_time(t->cache, samples[i], t->state.step)) t->cached += kept;
         if (kept || length <= FEW) MN_TRY(run_trunk(t, samples, &missing));
         if (!kept) {
             if (missing.count == 0) missing = (stretch){.first = i, .at = at};

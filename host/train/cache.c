@@ -21,6 +21,7 @@ struct activation_cache {
     size_t size;
     int64_t *begin; /* [count + 1]: rows before each sample */
     bool *kept;     /* [count] */
+    int64_t *asked; /* [count] the step that has last asked for it, -1 none */
 };
 
 static size_t element(mn_train_cache_dtype dtype) { return dtype == MN_CACHE_FP16 ? 2 : 4; }
@@ -94,7 +95,10 @@ mn_status mn_cache_open(activation_cache **out, mn_train_cache place, const mn_t
     *c = (activation_cache){.samples = samples, .dim = dim, .dtype = o->activation_cache_dtype};
     c->begin = calloc((size_t)samples->count + 1, sizeof *c->begin);
     c->kept = calloc((size_t)samples->count, sizeof *c->kept);
-    MN_CHECK_GOTO(c->begin && c->kept, MN_ERR_MEMORY, "no memory for an activation cache");
+    c->asked = calloc((size_t)samples->count, sizeof *c->asked);
+    MN_CHECK_GOTO(c->begin && c->kept && c->asked, MN_ERR_MEMORY,
+                  "no memory for an activation cache");
+    for (int64_t i = 0; i < samples->count; i++) c->asked[i] = -1;
     for (int64_t i = 0; i < samples->count; i++)
         c->begin[i + 1] = c->begin[i] + mn_sample_inputs(&samples->items[i]);
     c->size = (size_t)(c->begin[samples->count] * dim) * element(c->dtype);
@@ -113,6 +117,7 @@ void mn_cache_close(activation_cache **cache) {
     if (c->data) munmap(c->data, c->size);
     free(c->begin);
     free(c->kept);
+    free(c->asked);
     free(c);
     *cache = NULL;
 }
@@ -136,6 +141,12 @@ bool mn_cache_get(const activation_cache *c, int64_t sample, float *hidden) {
         hidden[i] = mn_f16_to_f32(half);
     }
     return true;
+}
+
+bool mn_cache_first_time(activation_cache *c, int64_t sample, int64_t step) {
+    const bool first = c->asked[sample] != step;
+    c->asked[sample] = step;
+    return first;
 }
 
 void mn_cache_put(activation_cache *c, int64_t sample, const float *hidden) {

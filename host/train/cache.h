@@ -23,6 +23,8 @@ void mn_cache_close(activation_cache **cache);
 
 /* Copies a kept sample to hidden (inputs, dim) and returns true. */
 bool mn_cache_get(const activation_cache *cache, int64_t sample, float *hidden);
+/* Whether nobody has asked so before in this step: one that overflows comes again. */
+bool mn_cache_first_time(activation_cache *cache, int64_t sample, int64_t step);
 /* Keeps it. */
 void mn_cache_put(activation_cache *cache, int64_t sample, const float *hidden);
 /* Rounds hidden as the cache would, when its type is fp16 (also without a cache). */

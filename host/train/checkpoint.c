@@ -7,7 +7,6 @@
 #include "train/trainer.h"
 
 #include "mneme/checkpoint.h"
-#include "mneme/file.h"
 #include "mneme/json.h"
 #include "train/folders.h"
 #include "train/options.h"
@@ -28,52 +27,46 @@ typedef char tensor_name[128];
 
 /* ---- writing ---- */
 
-/* The file's head, and room for the largest tensor. */
-static mn_status begin_optimizer(const trainer *t, const char *path, mn_writer **writer,
-                                 void **room) {
+/* What all means are called, and their shapes; returns the bytes of the largest. */
+static size_t list_means(mn_stored *heads, tensor_name *names, const train_params *params) {
+    size_t most = 0;
+    for (int64_t i = 0; i < 2 * params->count; i++) {
+        const train_param *p = &params->items[i / 2];
+        snprintf(names[i], sizeof names[i], "%s.%s", means[i % 2], p->name);
+        heads[i] = (mn_stored){.name = names[i], .view = mn_slice_whole(&p->slice, p->value)};
+        const size_t bytes = mn_tensor_bytes(&heads[i].view);
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
+/* Both means of every parameter; the vectors in `moments` have this rank's numbers. Those that share the model send
+ * theirs to the first of them, one tensor at a time. */
+static mn_status save_optimizer(const trainer *t, const char *path, const float *const moments[2]) {
     const int64_t count = 2 * t->params.count;
     mn_status st = MN_OK;
-    size_t most = 0;
+    mn_writer *writer = NULL;
+    void *whole = NULL;
     mn_stored *heads = calloc((size_t)count, sizeof *heads);
     tensor_name *names = calloc((size_t)count, sizeof *names);
     MN_CHECK_GOTO(heads && names, MN_ERR_MEMORY, "%s: no memory", path);
+    const size_t most = list_means(heads, names, &t->params);
+    if (t->leads) whole = malloc(most);
+    MN_CHECK_GOTO(whole || !t->leads, MN_ERR_MEMORY, "%s: no memory for %zu bytes", path, most);
+    if (t->leads) MN_GOTO(mn_safetensors_begin(&writer, path, heads, count, NULL));
     for (int64_t i = 0; i < count; i++) {
         const train_param *p = &t->params.items[i / 2];
-        const mn_tensor whole = mn_slice_whole(&p->slice, p->value);
-        snprintf(names[i], sizeof names[i], "%s.%s", means[i % 2], p->name);
-        heads[i] = (mn_stored){.name = names[i], .view = whole};
-        if (mn_tensor_bytes(&whole) > most) most = mn_tensor_bytes(&whole);
-    }
-    *room = malloc(most);
-    MN_CHECK_GOTO(*room, MN_ERR_MEMORY, "%s: no memory for %zu bytes", path, most);
-    st = mn_safetensors_begin(writer, path, heads, count, NULL);
-done:
-    free(names);
-    free(heads);
-    return st;
-}
-
-/* Both means of every parameter, from `moments`, by rank 0 of those that share the model. Collective. */
-static mn_status save_optimizer(const trainer *t, const char *path, const float *const moments[2]) {
-    mn_comm *tp = t->ranks.tp;
-    mn_writer *writer = NULL;
-    void *room = NULL;
-    mn_status st = t->leads ? begin_optimizer(t, path, &writer, &room) : MN_OK;
-    MN_GOTO(mn_comm_agree(tp, st));
-    for (int64_t i = 0; i < 2 * t->params.count; i++) {
-        const train_param *p = &t->params.items[i / 2];
-        const mn_tensor whole = mn_slice_whole(&p->slice, p->value);
         mn_tensor part = *p->value;
         part.data = (void *)(uintptr_t)(moments[i % 2] + p->flat); /* only read */
-        MN_GOTO(mn_slice_gather(room, tp, NULL, &part, &p->slice));
-        if (t->leads) st = mn_writer_write(writer, room, mn_tensor_bytes(&whole));
-        MN_GOTO(mn_comm_agree(tp, st));
+        MN_GOTO(mn_slice_gather(whole, t->ranks.tp, NULL, &part, &p->slice));
+        if (t->leads) MN_GOTO(mn_writer_write(writer, whole, mn_tensor_bytes(&heads[i].view)));
     }
     if (t->leads) st = mn_writer_commit(writer);
-    st = mn_comm_agree(tp, st);
 done:
     mn_writer_close(&writer);
-    free(room);
+    free(whole);
+    free(names);
+    free(heads);
     return st;
 }
 
@@ -129,9 +122,8 @@ static mn_status save_into(const trainer *t, const char *dir, const float *const
                       : mn_model_save(t->model, dir, MN_F32));
     MN_GOTO(mn_path_join(&path, dir, optimizer_file));
     MN_GOTO(save_optimizer(t, path.data, moments));
-    if (!t->leads) goto done;
     MN_GOTO(mn_path_join(&path, dir, state_file));
-    st = save_state(t, path.data);
+    if (t->leads) st = save_state(t, path.data);
 done:
     mn_buf_free(&path);
     return st;
@@ -175,47 +167,21 @@ done:
 
 /* ---- reading ---- */
 
-/* The stored whole of a parameter, or of one of its means. */
-static mn_status find_tensor(const mn_stored **out, const mn_checkpoint *file, const char *name,
-                             const train_param *p) {
-    const mn_tensor whole = mn_slice_whole(&p->slice, p->value);
+/* Of this rank's part of a parameter, or of a mean of it, the numbers from `first` on that `to` has room for. */
+static mn_status load_tensor(const trainer *t, const mn_checkpoint *file, const char *name,
+                             const train_param *p, int64_t first, const mn_tensor *to) {
+    const mn_tensor whole = mn_slice_whole(&p->slice, p->value), *like = &whole;
     const mn_stored *s = NULL;
     char found[96], expected[96];
     MN_TRY(mn_checkpoint_get(&s, file, name));
-    bool same = s->view.dtype == MN_F32 && s->view.ndim == whole.ndim;
-    for (int i = 0; same && i < whole.ndim; i++) same = s->view.shape[i] == whole.shape[i];
+    bool same = s->view.dtype == MN_F32 && s->view.ndim == like->ndim;
+    for (int i = 0; same && i < like->ndim; i++) same = s->view.shape[i] == like->shape[i];
     MN_CHECK(same, MN_ERR_DATA, "%s: tensor %s: expected %s %s, found %s %s", s->file, name,
              mn_dtype_name(MN_F32),
-             mn_shape_text(expected, sizeof expected, whole.shape, whole.ndim),
+             mn_shape_text(expected, sizeof expected, like->shape, like->ndim),
              mn_dtype_name(s->view.dtype),
              mn_shape_text(found, sizeof found, s->view.shape, s->view.ndim));
-    *out = s;
-    return MN_OK;
-}
-
-/* A mean's numbers that this rank owns: a stretch of its part, which may lie in several runs of the whole. */
-static mn_status load_mean(const trainer *t, const mn_tensor *to, const train_param *p,
-                           const mn_stored *s) {
-    const mn_runs runs = mn_slice_runs(&p->slice, p->value);
-    const char *whole = s->view.data;
-    mn_status st = MN_OK;
-    if (p->count == 0) return MN_OK;
-    if (runs.count == 1)
-        return t->device->upload(t->device, to->data,
-                                 whole + (size_t)(runs.first + p->begin) * sizeof(float),
-                                 mn_tensor_bytes(to));
-    float *own = malloc(mn_tensor_bytes(to));
-    MN_CHECK(own, MN_ERR_MEMORY, "%s: no memory for a part of tensor %s", s->file, s->name);
-    for (int64_t i = 0; i < p->count;) {
-        const int64_t run = (p->begin + i) / runs.length, at = (p->begin + i) % runs.length;
-        const int64_t left = runs.length - at, n = left < p->count - i ? left : p->count - i;
-        memcpy(own + i, whole + (size_t)(runs.first + run * runs.stride + at) * sizeof *own,
-               (size_t)n * sizeof *own);
-        i += n;
-    }
-    st = t->device->upload(t->device, to->data, own, mn_tensor_bytes(to));
-    free(own);
-    return st;
+    return mn_slice_load_some(t->device, to, p->value, first, &p->slice, s);
 }
 
 static mn_status load_tensors(const trainer *t, const char *dir) {
@@ -228,14 +194,11 @@ static mn_status load_tensors(const trainer *t, const char *dir) {
     MN_GOTO(mn_checkpoint_open_file(&optimizer, path.data));
     for (int64_t i = 0; i < t->params.count; i++) {
         const train_param *p = &t->params.items[i];
-        const mn_stored *s = NULL;
-        MN_GOTO(find_tensor(&s, weights, p->name, p));
-        MN_GOTO(mn_slice_load(t->device, p->value, &p->slice, s));
+        MN_GOTO(load_tensor(t, weights, p->name, p, 0, p->value));
         for (int m = 0; m < 2; m++) {
             tensor_name name;
             snprintf(name, sizeof name, "%s.%s", means[m], p->name);
-            MN_GOTO(find_tensor(&s, optimizer, name, p));
-            MN_GOTO(load_mean(t, m == 0 ? &p->mean : &p->square, p, s));
+            MN_GOTO(load_tensor(t, optimizer, name, p, p->begin, m == 0 ? &p->mean : &p->square));
         }
     }
 done:

@@ -86,6 +86,7 @@ static mn_status gradients(trainer *t, span s, mn_train_step *report, double *lo
     bool overflow = false;
     MN_TRY(try_gradients(t, s, report, loss, &overflow));
     while (overflow) {
+        if (t->scale.factor <= 1) MN_TRY(mn_tape_explain(t->tape));
         MN_TRY(mn_loss_scale_overflow(&t->scale));
         mn_log(MN_LOG_DEBUG, "step %lld: a gradient overflows, the loss's scale is now %g",
                (long long)report->step, t->scale.factor);

@@ -15,6 +15,14 @@ static bool decays(const mn_train_options *o, mn_param_group group) {
     return (o->decay_groups >> group & 1u) != 0;
 }
 
+/* Key-value heads may be at several ranks each. */
+static int copies_of(const mn_slice *slice, const mn_comm *tp) {
+    const int64_t ranks = mn_comm_size(tp);
+    if (slice->axis < 0) return (int)ranks;
+    const int64_t times = ranks * slice->count / slice->whole; /* 1 and a bit where parts differ */
+    return times > 1 ? (int)times : 1;
+}
+
 static mn_status open_memory(train_params *p, mn_memory *memory, const mn_train_options *o) {
     MN_TRY(mn_memory_like(&p->memory_grads, memory));
     for (int64_t i = 0; i < p->count; i++) {
@@ -23,6 +31,7 @@ static mn_status open_memory(train_params *p, mn_memory *memory, const mn_train_
         mn_memory_param_at(&value, memory, i);
         mn_memory_param_at(&grad, p->memory_grads, i);
         *t = (train_param){.decays = decays(o, value.group),
+                           .copies = copies_of(&value.slice, p->tp),
                            .slice = value.slice,
                            .value = value.tensor,
                            .grad = grad.tensor};
@@ -45,6 +54,7 @@ static mn_status open_model(train_params *p, mn_model *model, const mn_train_opt
         mn_binding_at(&value, &model->config, model, i);
         mn_binding_at(&grad, &model->config, p->model_grads, i);
         *t = (train_param){.decays = decays(o, group_of(&value)),
+                           .copies = copies_of(&value.slice, p->tp),
                            .slice = value.slice,
                            .value = value.weight,
                            .grad = grad.weight};
@@ -109,29 +119,9 @@ static mn_status lay_out_scratch(train_params *p) {
     return mn_arena_alloc(&p->scratch, &p->received, replicas * bytes);
 }
 
-/* Ranks of tp have the same vectors and, where they are more than key-value heads, the same heads: together more
- * numbers than the whole has. */
-static mn_status count_shares(train_params *p) {
-    mn_status st = MN_OK;
-    int64_t *together = calloc((size_t)p->count, sizeof *together);
-    MN_CHECK(together, MN_ERR_MEMORY, "no memory for %lld parameters", (long long)p->count);
-    for (int64_t i = 0; i < p->count; i++) together[i] = mn_tensor_count(p->items[i].value);
-    MN_GOTO(mn_comm_all_reduce(p->tp, together, p->count, MN_COMM_I64, MN_COMM_SUM));
-    for (int64_t i = 0; i < p->count; i++) {
-        const mn_tensor whole = mn_slice_whole(&p->items[i].slice, p->items[i].value);
-        p->share[i] = (double)mn_tensor_count(&whole) / (double)together[i];
-    }
-done:
-    free(together);
-    return st;
-}
-
 static mn_status open_scratch(train_params *p) {
     p->sums = malloc((size_t)p->count * sizeof *p->sums);
-    p->share = malloc((size_t)p->count * sizeof *p->share);
-    MN_CHECK(p->sums && p->share, MN_ERR_MEMORY, "no memory for %lld parameters",
-             (long long)p->count);
-    MN_TRY(count_shares(p));
+    MN_CHECK(p->sums, MN_ERR_MEMORY, "no memory for %lld parameters", (long long)p->count);
     /* The first part is no smaller than the others. */
     if (mn_comm_size(p->owners) > 1) p->piece = min64(part_begin(p, 1), MOST_SENT);
     mn_arena_init(&p->scratch, "optimizer's scratch", p->device);
@@ -158,7 +148,6 @@ void mn_params_close(train_params *p) {
     mn_arena_free(&p->moments);
     mn_arena_free(&p->scratch);
     free(p->sums);
-    free(p->share);
     free(p->items);
     *p = (train_params){0};
 }
@@ -179,7 +168,7 @@ mn_status mn_params_norm(double *norm, const train_params *p) {
         MN_TRY(mn_square_sum(p->device, &p->device_sums[i], p->items[i].grad));
     MN_TRY(p->device->download(p->device, p->sums, p->device_sums,
                                (size_t)p->count * sizeof *p->sums));
-    for (int64_t i = 0; i < p->count; i++) p->sums[i] *= p->share[i];
+    for (int64_t i = 0; i < p->count; i++) p->sums[i] /= p->items[i].copies;
     MN_TRY(mn_comm_all_reduce(p->tp, p->sums, p->count, MN_COMM_F64, MN_COMM_SUM));
     for (int64_t i = 0; i < p->count; i++) {
         sum += p->sums[i];

@@ -15,6 +15,7 @@
 typedef struct train_param {
     char name[96];
     bool decays;
+    int copies;     /* of each number, over the ranks that share the model */
     mn_slice slice; /* what value and grad are of the whole, where ranks share the model */
     mn_tensor *value, *grad;
     int64_t flat;         /* its first number's place in the vector of all */
@@ -37,13 +38,12 @@ typedef struct train_params {
     float *sent, *received; /* [piece], (replicas, piece): weights on their way */
     int64_t piece;          /* 0: nothing is sent */
     double *sums;           /* device_sums on the host */
-    double *share; /* [count] 1 over the number of ranks of tp that have the same numbers */
     mn_memory *memory_grads; /* the gradients' owner: one or the other */
     mn_model *model_grads;
 } train_params;
 
 /* Of `memory`, or (NULL) of the whole `model`. Gradients and means are zero. `owners` (NULL: none) share the
- * optimizer's state; then a step is collective, as opening is where ranks share the model. */
+ * optimizer's state; then a step is collective. */
 mn_status mn_params_open(train_params *out, mn_model *model, mn_memory *memory,
                          const mn_train_options *options, mn_comm *owners);
 void mn_params_close(train_params *params);

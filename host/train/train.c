@@ -16,9 +16,13 @@ static mn_status open_model(trainer *t) {
     mn_model_config config;
     if (o->init == MN_INIT_RANDOM) {
         MN_TRY(mn_model_config_load(&config, o->model));
-        return mn_model_init(&t->model, &config, o->model, (uint64_t)o->seed, t->device, NULL);
+        return mn_model_init(&t->model, &config, o->model, (uint64_t)o->seed, t->device,
+                             t->ranks.tp);
     }
     if (o->backbone && o->update == MN_UPDATE_MEMORY) {
+        MN_CHECK(o->backbone->device == t->device && strcmp(o->backbone->path, o->model) == 0,
+                 MN_ERR_USAGE, "the backbone that is open is %s on %s, %s on %s is to be trained",
+                 o->backbone->path, o->backbone->device->name, o->model, t->device->name);
         t->model = o->backbone;
         return MN_OK;
     }

@@ -30,9 +30,11 @@ mn_tensor mn_slice_whole(const mn_slice *slice, const mn_tensor *part);
  * that both have. Reads no other bytes of the file. */
 mn_status mn_slice_load(mn_device *device, const mn_tensor *part, const mn_slice *slice,
                         const mn_stored *stored);
+/* Of a part of this shape, only as many elements as `to` has, from `first` on. */
+mn_status mn_slice_load_some(mn_device *device, const mn_tensor *to, const mn_tensor *part,
+                             int64_t first, const mn_slice *slice, const mn_stored *stored);
 /* Brings the parts of all ranks together: the whole tensor in host memory at `whole`, on rank 0 of `comm` alone; the
- * others' may be NULL. `device` NULL: the parts lie in host memory. Collective; what several ranks have must be the
- * same. */
+ * others' may be NULL. Collective; what several ranks have must be the same. `device` NULL: parts are in host memory. */
 mn_status mn_slice_gather(void *whole, mn_comm *comm, mn_device *device, const mn_tensor *part,
                           const mn_slice *slice);
 

@@ -68,6 +68,8 @@ bool mn_tape_overflow(const mn_tape *tape);
 /* In full mode over ranks, gradients of norms (and of key-value heads that ranks share) are sums of parts that the
  * ranks have: makes them whole, once behind the last step before the caller reads them. Collective. */
 mn_status mn_tape_sum_gradients(mn_tape *tape);
+/* Behind such a step: fails as it would have without `may_overflow`. MN_OK when there was no overflow. */
+mn_status mn_tape_explain(mn_tape *tape);
 /* Forward only: the loss of a batch. */
 mn_status mn_tape_loss(mn_tape *tape, const mn_train_batch *batch, const float *hidden,
                        double *loss);

@@ -93,8 +93,8 @@ typedef struct mn_train_options {
     /* Called after every step of this run; what it returns ends the run unless it is MN_OK. */
     mn_status (*on_step)(void *context, const mn_train_step *step);
     void *context;
-    /* `model`, opened and packed before on the same device, for trainings one after the other; it is not
-     * changed. NULL: it is opened for this one, as where it changes (update full, init random) in any
+    /* `model`, opened by this name and packed before on the same device (else MN_ERR_USAGE), for trainings one after
+     * the other; it is not changed. NULL: it is opened for this one, as where it changes (update full, init random) in any
      * case. */
     mn_model *backbone;
     /* Who else works on this training (comm.h); NULL: nobody. All ranks call with the same options. The samples of a

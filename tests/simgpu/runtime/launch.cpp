@@ -24,9 +24,11 @@ struct Totals {
     unsigned long launches = 0;
     sg_stats stats{};
 };
+constexpr sg_work NO_WORK = {0, 0, 14695981039346656037u};
 struct Summary {
     std::map<std::string, Totals> kernels;
     sg_stats all{};
+    sg_work work = NO_WORK;
     double seconds = 0;
 };
 Summary &summary() { /* lives until after atexit */
@@ -40,12 +42,32 @@ void add_up(sg_stats *sum, const sg_stats *one) {
     for (size_t i = 0; i < sizeof *sum / sizeof *to; i++) to[i] += from[i];
 }
 
+/* FNV-1a. */
+void add_to_sequence(const void *data, size_t bytes) {
+    uint64_t &h = summary().work.sequence;
+    for (size_t i = 0; i < bytes; i++) h = (h ^ ((const unsigned char *)data)[i]) * 1099511628211u;
+}
+
+void note(const Registered &k, dim3 grid, dim3 block, size_t shared, void **args) {
+    int count = 0;
+    sg_kernel_params(k.module, k.name.c_str(), &count, nullptr);
+    std::vector<size_t> sizes((size_t)count);
+    sg_kernel_params(k.module, k.name.c_str(), &count, sizes.data());
+    add_to_sequence(k.name.data(), k.name.size());
+    add_to_sequence(&grid, sizeof grid);
+    add_to_sequence(&block, sizeof block);
+    add_to_sequence(&shared, sizeof shared);
+    for (size_t i = 0; i < sizes.size(); i++) add_to_sequence(args[i], sizes[i]);
+    summary().work.kernels++;
+}
+
 void run(const Registered &k, dim3 grid, dim3 block, size_t shared, void **args) {
     const auto start = std::chrono::steady_clock::now();
     sg_launch(k.module, k.name.c_str(), {grid.x, grid.y, grid.z}, {block.x, block.y, block.z},
               shared, args);
     summary().seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
                              .count();
+    note(k, grid, block, shared, args);
     Totals &t = summary().kernels[k.name];
     t.launches++;
     add_up(&t.stats, sg_last_stats());
@@ -242,6 +264,14 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, 
                                                                    unsigned) {
     return cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, f, threads, shared);
 }
+}
+
+extern "C" void sg_work_done(sg_work *out) {
+    sg::Lock lock;
+    sg::drain_everything();
+    *out = sg::summary().work;
+    out->graphs = sg::take_graph_launches();
+    sg::summary().work = sg::NO_WORK;
 }
 
 extern "C" void sg_total_stats(sg_stats *out) {

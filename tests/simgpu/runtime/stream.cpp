@@ -8,6 +8,7 @@
 #include <deque>
 #include <memory>
 #include <set>
+#include <utility>
 #include <vector>
 
 namespace sg {
@@ -51,6 +52,7 @@ thread_local int depth; /* how often this thread holds it */
 std::condition_variable_any moved;
 std::string why_standing;
 std::set<std::shared_ptr<Stream>> streams;
+uint64_t graphs_launched;
 thread_local int device;
 
 bool is_legacy(cudaStream_t s) { return !s || s == cudaStreamLegacy || s == cudaStreamPerThread; }
@@ -242,6 +244,8 @@ bool is_capturing(cudaStream_t stream) {
     return s && s->capture;
 }
 
+uint64_t take_graph_launches() { return std::exchange(graphs_launched, 0); }
+
 void drain_everything() {
     for (int d = 0; d < option_value(Option::DEVICES); d++) advance_device(d);
 }
@@ -426,6 +430,7 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t gra
 cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     Lock lock;
+    graphs_launched++;
     for (const Work &work : ((GraphHandle *)exec)->graph->works)
         if (const cudaError_t e = submit_work(stream, work)) return e;
     return cudaSuccess;
