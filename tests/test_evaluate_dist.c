@@ -156,6 +156,33 @@ static void evaluate_alone(trial *t, outcome *out) {
     t->want = out;
 }
 
+static void compare_samples(const char *got, size_t len, const char *want) {
+    static const char *const keys[] = {"page", "claim", "prompt", "generation", "parsed", "choice"};
+    mn_lines a = mn_lines_over(got, len), b = mn_lines_over(want, strlen(want));
+    const char *x, *y;
+    size_t x_len, y_len;
+    while (mn_lines_next(&a, &x, &x_len)) {
+        mn_json *g, *w;
+        const cJSON *list, *other, *item;
+        assert_true(mn_lines_next(&b, &y, &y_len));
+        MN_ASSERT_OK(mn_json_parse(&g, x, x_len, "got"));
+        MN_ASSERT_OK(mn_json_parse(&w, y, y_len, "alone"));
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+            assert_string_equal(text_of(g, keys[k]), text_of(w, keys[k]));
+        MN_ASSERT_OK(mn_json_object(&list, g, g->root, "logprob"));
+        MN_ASSERT_OK(mn_json_object(&other, w, w->root, "logprob"));
+        cJSON_ArrayForEach(item, list) {
+            double value = 0;
+            MN_ASSERT_OK(mn_json_f64(&value, w, other, item->string));
+            if (!(fabs(item->valuedouble - value) <= 1e-5 * fabs(value)))
+                fail_msg("log-likelihood %.9g, alone %.9g", item->valuedouble, value);
+        }
+        mn_json_close(&w);
+        mn_json_close(&g);
+    }
+    assert_false(mn_lines_next(&b, &y, &y_len));
+}
+
 /* ---- the tests ---- */
 
 static void test_replicas(void **state) {
@@ -175,6 +202,23 @@ static void test_replicas(void **state) {
         }
         free_outcome(&alone);
     }
+}
+
+/* Replicas of two ranks, which add up in another order: the same predictions, nearly the same log-likelihoods. */
+static void test_shared_model(void **state) {
+    trial t = {.w = *state};
+    outcome alone, got;
+    evaluate_alone(&t, &alone);
+    t.want = NULL;
+    for (int dp = 1; dp <= 2; dp++) {
+        mn_test_rmdir(t.w->out.text);
+        MN_ASSERT_OK(dist_run(2, dp, evaluate_rank, &t));
+        read_outcome(&got, t.w);
+        for (int i = 0; i < FILES; i++)
+            compare_samples(got.samples[i], got.len[i], alone.samples[i]);
+        free_outcome(&got);
+    }
+    free_outcome(&alone);
 }
 
 /* `ranks` begin, and one of them breaks when about half is answered. */
@@ -247,8 +291,9 @@ static void test_stop(void **state) {
 
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, world_close)
-    const struct CMUnitTest tests[] = {TEST(test_replicas), TEST(test_other_number),
-                                       TEST(test_journals_are_read), TEST(test_stop)};
+    const struct CMUnitTest tests[] = {TEST(test_replicas), TEST(test_shared_model),
+                                       TEST(test_other_number), TEST(test_journals_are_read),
+                                       TEST(test_stop)};
     mn_device *device = NULL;
     if (mn_device_open(&device, "cpu", 1) != MN_OK) return 1;
     sound_download = device->download; /* before there are threads */

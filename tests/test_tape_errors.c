@@ -29,7 +29,7 @@ static void test_refused_options(void **state) {
     /* The whole model: fp32 only, gradients of its shape, no memory beside it. */
     o.full = true;
     mn_model *half = NULL, *copy = NULL;
-    MN_ASSERT_OK(mn_model_random(&half, &b.stored->config, "made up", MN_F16, 1, b.device));
+    MN_ASSERT_OK(mn_model_random(&half, &b.stored->config, "made up", MN_F16, 1, b.device, NULL));
     MN_ASSERT_OK(mn_model_trainable(&copy, half));
     MN_ASSERT_OK(mn_model_like(&grad, half));
     MN_ASSERT_FAILS(

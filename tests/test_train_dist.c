@@ -47,7 +47,7 @@ static mn_status train_rank(const mn_ranks *ranks, mn_device *device, void *cont
     return h->ended[rank];
 }
 
-static mn_status try_ranks(heard *h, int dp) { return dist_run(1, dp, train_rank, h); }
+static mn_status try_ranks(heard *h, int tp, int dp) { return dist_run(tp, dp, train_rank, h); }
 
 /* The ranks' steps are the same, bit for bit. */
 static void assert_one_mind(const heard *h, int ranks) {
@@ -59,11 +59,13 @@ static void assert_one_mind(const heard *h, int ranks) {
     }
 }
 
-static void train_ranks(heard *h, int dp) {
+static void train_shared(heard *h, int tp, int dp) {
     mn_test_rmdir(h->t->out.text);
-    MN_ASSERT_OK(try_ranks(h, dp));
-    assert_one_mind(h, dp);
+    MN_ASSERT_OK(try_ranks(h, tp, dp));
+    assert_one_mind(h, tp * dp);
 }
+
+static void train_ranks(heard *h, int dp) { train_shared(h, 1, dp); }
 
 static void assert_near(double a, double b, double tolerance, int step) {
     if (!(fabs(a - b) <= tolerance * fabs(b)))
@@ -190,7 +192,7 @@ static void test_ends(void **state) {
     h.fails_at = 2;
     h.fails_on = 2;
     mn_test_rmdir(t.out.text);
-    MN_ASSERT_FAILS(try_ranks(&h, 3), MN_ERR_IO, "rank 2 (");
+    MN_ASSERT_FAILS(try_ranks(&h, 1, 3), MN_ERR_IO, "rank 2 (");
     assert_non_null(strstr(mn_error(), "the listener has heard enough"));
     for (int r = 0; r < 3; r++) assert_int_equal(h.ended[r], MN_ERR_IO);
     trained_close(&t);
@@ -272,48 +274,82 @@ static void test_shared_state(void **state) {
 
 /* ---- going on with another number ---- */
 
-/* `before` ranks are interrupted behind step 6, `after` go on from its checkpoint. */
-static void interrupt(heard *h, int before, int after) {
+/* `before` ranks (tp, dp) are interrupted behind step 6, `after` go on from its checkpoint. */
+static void interrupt(heard *h, const int before[2], const int after[2]) {
     mn_test_rmdir(h->t->out.text);
     h->t->options.save_steps = 2;
     h->fails_at = 7;
-    h->fails_on = before - 1;
-    MN_ASSERT_FAILS(try_ranks(h, before), MN_ERR_IO, "the listener has heard enough");
+    h->fails_on = before[0] * before[1] - 1;
+    MN_ASSERT_FAILS(try_ranks(h, before[0], before[1]), MN_ERR_IO, "the listener has heard enough");
     h->fails_at = 0;
-    MN_ASSERT_OK(try_ranks(h, after));
-    assert_one_mind(h, after);
+    MN_ASSERT_OK(try_ranks(h, after[0], after[1]));
+    assert_one_mind(h, after[0] * after[1]);
     assert_true(h->summary[0].resumed);
     assert_int_equal(h->steps[0][0].step, 7);
 }
 
-static void test_resume(void **state) {
-    static const int counts[][2] = {{4, 1}, {4, 2}, {4, 8}, {1, 4}, {2, 3}};
+/* From every number to every other the losses are those of one undisturbed rank; the same number leaves the same
+ * bits. */
+static void check_resume(const int counts[][2][2], size_t pairs) {
     static heard alone, h;
     trained t;
     size_t len, whole_len;
-    (void)state;
     for (int m = 0; m < 2; m++) {
         open_training(&t, &h, m ? "neox-parallel" : "llama-gqa", (mn_train_update)m);
         train_ranks(&h, 1);
         alone = h;
-        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        for (size_t i = 0; i < pairs; i++) {
             interrupt(&h, counts[i][0], counts[i][1]);
             assert_like_alone(&h, &alone, 6);
-        }
-        for (int dp = 2; dp <= 4; dp += 2) { /* the same number: the same bits */
-            train_ranks(&h, dp);
-            char *whole = result_file(&t, weights_of(&t), &whole_len);
-            interrupt(&h, dp, dp);
+            if (memcmp(counts[i][0], counts[i][1], sizeof counts[i][0]) != 0) continue;
             char *bytes = result_file(&t, weights_of(&t), &len);
+            train_shared(&h, counts[i][0][0], counts[i][0][1]);
+            char *whole = result_file(&t, weights_of(&t), &whole_len);
             assert_same_bytes(bytes, len, whole, whole_len);
             free(bytes);
             free(whole);
         }
         /* And what is finished is finished for any number. */
-        MN_ASSERT_OK(try_ranks(&h, 3));
+        MN_ASSERT_OK(try_ranks(&h, 1, 3));
         for (int r = 0; r < 3; r++) assert_true(h.summary[r].finished_before);
         trained_close(&t);
     }
+}
+
+static void test_resume(void **state) {
+    static const int counts[][2][2] = {{{1, 4}, {1, 1}}, {{1, 4}, {1, 2}}, {{1, 4}, {1, 8}},
+                                       {{1, 1}, {1, 4}}, {{1, 2}, {1, 3}}, {{1, 2}, {1, 2}},
+                                       {{1, 4}, {1, 4}}};
+    (void)state;
+    check_resume(counts, sizeof counts / sizeof *counts);
+}
+
+/* ---- replicas of several ranks ---- */
+
+static void test_shared_model(void **state) {
+    static const char *const models[] = {"llama-gqa", "neox-parallel"};
+    static heard alone, h;
+    trained t;
+    (void)state;
+    for (int m = 0; m < 4; m++) {
+        open_training(&t, &h, models[m / 2], (mn_train_update)(m % 2));
+        train_ranks(&h, 1);
+        alone = h;
+        for (int dp = 1; dp <= 2; dp++) {
+            train_shared(&h, 2, dp);
+            assert_like_alone(&h, &alone, 0);
+            assert_near(h.summary[0].eval_loss, alone.summary[0].eval_loss, 1e-5, -1);
+            assert_int_equal(h.summary[0].parameters, alone.summary[0].parameters);
+        }
+        trained_close(&t);
+    }
+}
+
+static void test_shared_resume(void **state) {
+    static const int counts[][2][2] = {
+        {{2, 2}, {1, 1}}, {{1, 1}, {2, 2}}, {{2, 1}, {1, 2}}, {{2, 2}, {2, 2}}};
+    (void)state;
+    check_resume(counts, sizeof counts / sizeof *counts);
 }
 
 /* The last test of this file: nothing takes a stop request back. */
@@ -324,7 +360,7 @@ static void test_stop(void **state) {
     open_training(&t, &h, "llama-gqa", MN_UPDATE_MEMORY);
     h.stops_at = 3;
     h.stops_on = 2;
-    MN_ASSERT_FAILS(try_ranks(&h, 3), MN_STOPPED, "stopped on request after step 3 of");
+    MN_ASSERT_FAILS(try_ranks(&h, 1, 3), MN_STOPPED, "stopped on request after step 3 of");
     for (int r = 0; r < 3; r++) {
         assert_int_equal(h.ended[r], MN_STOPPED);
         assert_int_equal(h.told[r], 3);
@@ -336,10 +372,11 @@ static void test_stop(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_replicas),     cmocka_unit_test(test_alone),
-        cmocka_unit_test(test_cache),        cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_other_inputs), cmocka_unit_test(test_shared_state),
-        cmocka_unit_test(test_resume),       cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_replicas),      cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_cache),         cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_other_inputs),  cmocka_unit_test(test_shared_state),
+        cmocka_unit_test(test_resume),        cmocka_unit_test(test_shared_model),
+        cmocka_unit_test(test_shared_resume), cmocka_unit_test(test_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,13 @@
 /* cmd_eval.c - mneme eval: the few-shot FEVER table of a model. */
 #include "cli/commands.h"
 #include "cli/keys.h"
+#include "cli/launch.h"
 #include "cli/loaded.h"
 #include "mneme/log.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 static const char *const scorings[] = {"generate", "choice", NULL};
 static const char *const unparsed_rules[] = {"wrong", "class", "nei", "drop", NULL};
@@ -61,6 +64,21 @@ mn_eval_options mn_eval_library(const mn_eval_keys *o) {
     return e;
 }
 
+/* Logs of ranks lie where the results do: in a folder, or beside a file. */
+static mn_status log_beside(const mn_cli *cli, const char *output_path) {
+    static const char end[] = ".json";
+    const size_t len = strlen(output_path);
+    if (len < sizeof end || strcmp(output_path + len - (sizeof end - 1), end) != 0)
+        return mn_launch_log(cli, output_path);
+    const char *slash = strrchr(output_path, '/');
+    char *folder = slash ? mn_strdup_n(output_path, (size_t)(slash - output_path) + 1)
+                         : strdup(".");
+    MN_CHECK(folder, MN_ERR_MEMORY, "%s: no memory", output_path);
+    const mn_status st = mn_launch_log(cli, folder);
+    free(folder);
+    return st;
+}
+
 static mn_status run(const mn_cli *cli, const void *options) {
     const mn_eval_keys *o = options;
     mn_eval_options settings = mn_eval_library(o);
@@ -69,6 +87,8 @@ static mn_status run(const mn_cli *cli, const void *options) {
     mn_fever *fever = NULL;
     mn_evaluation *evaluation = NULL;
     mn_buf path = {0};
+    MN_TRY(log_beside(cli, o->output_path));
+    settings.ranks = cli->ranks;
     MN_GOTO(mn_fever_open(&fever, o->data));
     MN_GOTO(mn_loaded_open(&loaded, cli, o->model));
     MN_GOTO(mn_adapters_open(&loaded.adapters, loaded.model, o->adapter));
@@ -78,7 +98,7 @@ static mn_status run(const mn_cli *cli, const void *options) {
     MN_GOTO(mn_evaluation_run(&evaluation, loaded.model, loaded.tokenizer, fever, &settings));
     MN_GOTO(mn_evaluation_write(evaluation, &path));
     MN_GOTO(mn_results_print(stdout, mn_evaluation_results(evaluation), false));
-    mn_log(MN_LOG_INFO, "written: %s", path.data);
+    if (path.len > 0) mn_log(MN_LOG_INFO, "written: %s", path.data);
 done:
     mn_buf_free(&path);
     mn_evaluation_close(&evaluation);
@@ -101,6 +121,7 @@ static const mn_command command = {
         {"mneme eval --model pythia-410m --data prepared --num_fewshot 0,1,5",
          "mneme eval --model llama-2-7b --data prepared --compute bf16 --limit 200",
          "mneme eval --model pythia-410m --data prepared --num_fewshot 1 --adapter doc,temp"},
+    .ranks = MN_RANKS_ALL,
     .run = run,
 };
 

@@ -87,7 +87,7 @@ static mn_status run(const mn_cli *cli, const void *options) {
     MN_CHECK(!o->prompt != !o->jsonl, MN_ERR_USAGE, "give either --prompt or --jsonl");
     MN_GOTO(mn_loaded_open(&loaded, cli, o->model));
     MN_GOTO(mn_adapters_open_one(&loaded.adapters, loaded.model, o->adapter));
-    if (o->jsonl) MN_GOTO(mn_kept_read(&list, o->jsonl, replaced, fill, &loaded));
+    if (o->jsonl) MN_GOTO(mn_kept_read(&list, o->jsonl, cli->ranks, replaced, fill, &loaded));
     else MN_GOTO(one_prompt(&list, &loaded, o->prompt));
     const mn_complete_hooks hooks = {.eos = loaded.model->config.eos,
                                      .temperature = (float)o->temperature,
@@ -118,6 +118,7 @@ static const mn_command command = {
         {"mneme generate --model pythia-70m --prompt \"The capital of France is\"",
          "mneme generate --model pythia-70m --jsonl prompts.jsonl --temperature 0.8 --seed 7",
          "mneme generate --model pythia-70m --adapter doc --prompt \"The capital of France is\""},
+    .ranks = MN_RANKS_MODEL,
     .run = run,
 };
 

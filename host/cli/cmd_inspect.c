@@ -24,7 +24,7 @@ static mn_status run(const mn_cli *cli, const void *options) {
     mn_inspection found = {0};
     mn_buf out = {0};
     mn_status st = MN_OK;
-    MN_GOTO(mn_cli_device_open(&device, &cli->common));
+    MN_GOTO(mn_cli_device_open(&device, cli));
     MN_GOTO(mn_inspect(&found, o->model, device));
     MN_GOTO(o->json ? mn_inspect_json(&out, &found) : mn_inspect_text(&out, &found, o->tensors));
     MN_GOTO(mn_print(&out));

@@ -2,6 +2,7 @@
  * what was chosen and what was left out. */
 #include "cli/commands.h"
 #include "cli/keys.h"
+#include "cli/launch.h"
 
 /* In the order of the enums in fever.h. */
 static const char *const rows_modes[] = {"claim-page", "evidence", NULL};
@@ -96,7 +97,7 @@ static mn_status add_summary(mn_buf *out, const mn_prepare_summary *s, const mn_
     return mn_buf_printf(out, "written to   %s\n", o->out);
 }
 
-mn_status mn_prepare_print(const mn_prepare_keys *o, const mn_cli *cli) {
+static mn_status prepare_and_print(const mn_prepare_keys *o, const mn_cli *cli) {
     const mn_prepare_options wanted = {
         .claims = o->claims,
         .train_claims = o->train_claims,
@@ -122,6 +123,20 @@ done:
     return st;
 }
 
+typedef struct preparing {
+    const mn_prepare_keys *keys;
+    const mn_cli *cli;
+} preparing;
+
+static mn_status prepare(void *context) {
+    const preparing *p = context;
+    return prepare_and_print(p->keys, p->cli);
+}
+
+mn_status mn_prepare_print(const mn_prepare_keys *keys, const mn_cli *cli) {
+    return mn_launch_alone(cli, prepare, &(preparing){keys, cli});
+}
+
 static mn_status run(const mn_cli *cli, const void *options) {
     return mn_prepare_print(options, cli);
 }
@@ -138,6 +153,7 @@ static const mn_command command = {
                  "      --wiki wiki-pages.zip --out fever100",
                  "mneme prepare --claims paper_dev.jsonl --train_claims train.jsonl \\\n"
                  "      --wiki wiki-pages --out fever20 --top_pages 20 --nei random-page --seed 1"},
+    .ranks = MN_RANKS_ALL,
     .run = run,
 };
 

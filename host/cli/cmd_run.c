@@ -1,6 +1,7 @@
 /* cmd_run.c - mneme run CONFIG: a whole experiment in one folder. Here are its keys: its own and those
  * that it takes over from the commands whose work it does. */
 #include "cli/commands.h"
+#include "cli/launch.h"
 #include "cli/loaded.h"
 #include "cli/run.h"
 
@@ -101,11 +102,13 @@ unsigned mn_run_bound(const char *key) {
 
 /* ---- the command ---- */
 
+static mn_status plan(void *context) { return mn_run_plan(context); }
+
 static mn_status run(const mn_cli *cli, const void *options) {
     mn_status st = MN_OK;
     mn_run r = {.lock = -1};
     MN_GOTO(mn_run_open(&r, cli, options));
-    st = r.keys.dry_run ? mn_run_plan(&r) : mn_run_steps(&r);
+    st = r.keys.dry_run ? mn_launch_alone(cli, plan, &r) : mn_run_steps(&r);
 done:
     mn_run_close(&r);
     return st;
@@ -134,6 +137,7 @@ static const mn_command command = {
               PART("Keys of 'mneme eval'", mn_eval_rows, MN_EVAL_ROWS, eval, eval_hidden)},
     .examples = {"mneme run configs/demo.json", "mneme run configs/pythia-410m.json --dry-run",
                  "mneme run configs/llama-2-7b.json --compute bf16 --run_dir runs/7b"},
+    .ranks = MN_RANKS_ALL,
     .run = run,
 };
 

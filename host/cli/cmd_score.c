@@ -91,7 +91,7 @@ static mn_status run(const mn_cli *cli, const void *options) {
     mn_status st = MN_OK;
     MN_GOTO(mn_loaded_open(&loaded, cli, o->model));
     MN_GOTO(mn_adapters_open_one(&loaded.adapters, loaded.model, o->adapter));
-    MN_GOTO(mn_kept_read(&list, o->jsonl, replaced, fill, &r));
+    MN_GOTO(mn_kept_read(&list, o->jsonl, cli->ranks, replaced, fill, &r));
     MN_GOTO(mn_kept_answer(&list, &loaded, &plan, (mn_compute)o->compute, 0, &hooks));
     MN_GOTO(print_scores(&list));
 done:
@@ -114,6 +114,7 @@ static const mn_command command = {
     .examples = {"mneme score --model pythia-70m --jsonl pairs.jsonl",
                  "mneme score --model pythia-70m --jsonl - --batch_size 32",
                  "mneme score --model pythia-70m --adapter doc --jsonl pairs.jsonl"},
+    .ranks = MN_RANKS_MODEL,
     .run = run,
 };
 

@@ -1,6 +1,7 @@
 /* cmd_train.c - mneme train: one memory, or one model, trained to its end. */
 #include "cli/commands.h"
 #include "cli/keys.h"
+#include "cli/launch.h"
 #include "mneme/log.h"
 
 #include <string.h>
@@ -35,6 +36,7 @@ mn_status mn_train_library(mn_train_options *out, const mn_train_keys *v) {
     out->on_step = NULL; /* no keys */
     out->context = NULL;
     out->backbone = NULL;
+    out->ranks = NULL;
     MN_CHECK(v->memory.location.count == 2, MN_ERR_USAGE,
              "memory.location: expected 2 numbers, from and to, found %zu",
              v->memory.location.count);
@@ -72,7 +74,9 @@ static mn_status run(const mn_cli *cli, const void *values) {
     mn_train_options options;
     mn_train_summary summary;
     MN_TRY(mn_train_library(&options, values));
-    MN_GOTO(mn_cli_device_open(&device, &cli->common));
+    MN_TRY(mn_launch_log(cli, options.output_dir));
+    options.ranks = cli->ranks;
+    MN_GOTO(mn_cli_device_open(&device, cli));
     MN_GOTO(mn_train(&summary, device, &options));
     mn_log(MN_LOG_INFO, "%s: %s", options.output_dir,
            summary.finished_before ? "was finished before" : "written");
@@ -98,6 +102,7 @@ mn_status mn_cmd_train(int argc, char **argv) {
                      "gpt_template",
                      "mneme train --model shape --texts texts.jsonl --output_dir new --update full "
                      "--init random"},
+        .ranks = MN_RANKS_ALL,
         .run = run,
     };
     mn_train_keys values;

@@ -1,6 +1,7 @@
 /* common.c - see common.h. The order is that of the header. */
 #include "cli/common.h"
 
+#include "cli/launch.h"
 #include "mneme/log.h"
 #include "mneme/mneme.h"
 #include "mneme/signals.h"
@@ -37,24 +38,34 @@ static const mn_option common_rows[] = {
     MN_OPT_I64(mn_common_options, threads, "0", 0, 1024, "threads to use; 0 takes all cores"),
     MN_OPT_CHOICE(mn_common_options, log_level, "info", log_levels,
                   "what to report on standard error"),
+    MN_OPT_I64(mn_common_options, tp, "1", 1, 1024,
+               "ranks that share one model; with mpirun or srun"),
+    MN_OPT_I64(mn_common_options, dp, "0", 0, 65536,
+               "groups of such ranks that share the work; 0: as many as were started"),
+    MN_OPT_F64(mn_common_options, comm_timeout, "600", 1, 1e6,
+               "seconds to wait for another rank before it counts as lost"),
 };
 enum { COMMON_ROWS = sizeof common_rows / sizeof *common_rows };
+_Static_assert(MN_COMM_TIMEOUT == 600, "the default of comm_timeout");
 
-mn_status mn_cli_device_open(mn_device **out, const mn_common_options *common) {
+mn_status mn_cli_device_open(mn_device **out, const mn_cli *cli) {
+    const mn_common_options *common = &cli->common;
     mn_status st = MN_OK;
     mn_device *device = NULL;
     *out = NULL;
-    MN_TRY(mn_device_open(&device, common->device, (int)common->threads));
+    MN_GOTO(mn_device_open(&device, common->device, (int)common->threads));
     if (common->attention) {
         MN_CHECK_GOTO(device->attention, MN_ERR_UNSUPPORTED, "%s has no --attention %s",
                       device->name, attentions[common->attention]);
         MN_GOTO(device->attention(device, true));
     }
-    *out = device;
-    device = NULL;
 done:
-    mn_device_close(&device);
-    return st;
+    if (cli->ranks) st = mn_ranks_agree(cli->ranks, st);
+    if (st != MN_OK) mn_device_close(&device);
+    *out = device;
+    if (!device || !cli->ranks) return st;
+    MN_TRY(mn_comm_attach(cli->ranks->tp, device));
+    return mn_comm_attach(cli->ranks->dp, device);
 }
 
 /* What prints some rows: for the eye or as Markdown. */
@@ -173,6 +184,7 @@ mn_status mn_command_main(const mn_command *command, void *options, int argc, ch
     MN_GOTO(mn_device_check(cli.common.device)); /* also where none is opened */
     mn_log_set_level((mn_log_level)cli.common.log_level);
     cli.options = parsed;
+    MN_GOTO(mn_launch_begin(&cli, command));
     st = command->run(&cli, options);
 done:
     mn_buf_free(&version);
@@ -230,7 +242,9 @@ struct mn_input {
     int fd;
     char *name;
     bool regular, ended;
-    mn_buf bytes; /* read and not yet given out, from `at` */
+    bool shared;      /* with other ranks: none stops alone */
+    mn_comm *readers; /* standard input of several ranks: rank 0 reads for them */
+    mn_buf bytes;     /* read and not yet given out, from `at` */
     size_t at;
     const char *line; /* the current one, inside bytes */
     size_t len;
@@ -273,8 +287,30 @@ void mn_input_close(mn_input **input) {
 
 bool mn_input_live(const mn_input *in) { return !in->regular; }
 
-/* Reads some more bytes. A pipe is polled, so that a stop request ends the wait. */
+void mn_input_share(mn_input *in, const mn_ranks *ranks) {
+    in->shared = ranks != NULL;
+    if (ranks && in->fd == STDIN_FILENO) in->readers = ranks->world;
+}
+
+/* What there is, up to `size` bytes; *got 0 at the end. A pipe is polled, so that a stop request ends the wait. */
+static mn_status read_some(size_t *got, mn_input *in, char *to, size_t size) {
+    for (;;) {
+        MN_CHECK((in->shared && !in->readers) || !mn_stop_requested(), MN_STOPPED,
+                 "%s: stopped on request", in->name);
+        struct pollfd waiting = {.fd = in->fd, .events = POLLIN};
+        const int ready = in->regular ? 1 : poll(&waiting, 1, 500);
+        if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
+        const ssize_t n = read(in->fd, to, size);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        if (n < 0) return mn_fail_errno(in->name);
+        *got = (size_t)n;
+        return MN_OK;
+    }
+}
+
 static mn_status read_more(mn_input *in) {
+    mn_status st = MN_OK;
+    size_t got = 0;
     if (in->at > 0) {
         memmove(in->bytes.data, in->bytes.data + in->at, in->bytes.len - in->at);
         in->bytes.len -= in->at;
@@ -283,18 +319,14 @@ static mn_status read_more(mn_input *in) {
     MN_CHECK(in->bytes.len < MAX_LINE, MN_ERR_DATA, "%s:%lld: the line is too long", in->name,
              (long long)in->number);
     MN_TRY(mn_buf_reserve(&in->bytes, READ_SIZE));
-    for (;;) {
-        MN_CHECK(!mn_stop_requested(), MN_STOPPED, "%s: stopped on request", in->name);
-        struct pollfd waiting = {.fd = in->fd, .events = POLLIN};
-        const int ready = in->regular ? 1 : poll(&waiting, 1, 500);
-        if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
-        const ssize_t got = read(in->fd, in->bytes.data + in->bytes.len, READ_SIZE);
-        if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-        if (got < 0) return mn_fail_errno(in->name);
-        in->ended = got == 0;
-        in->bytes.len += (size_t)got;
-        return MN_OK;
-    }
+    char *const to = in->bytes.data + in->bytes.len;
+    if (mn_comm_rank(in->readers) == 0) st = read_some(&got, in, to, READ_SIZE);
+    MN_TRY(mn_comm_agree(in->readers, st));
+    MN_TRY(mn_comm_broadcast(in->readers, &got, sizeof got, 0));
+    MN_TRY(mn_comm_broadcast(in->readers, to, got, 0));
+    in->ended = got == 0;
+    in->bytes.len += got;
+    return MN_OK;
 }
 
 /* Finds the next line that is not blank; in->line is NULL at the end. */
@@ -332,7 +364,7 @@ mn_status mn_input_next(mn_input *in, const mn_json **doc) {
     mn_buf name = {0};
     *doc = NULL;
     mn_json_close(&in->doc);
-    MN_CHECK(!mn_stop_requested(), MN_STOPPED, "%s: stopped on request", in->name);
+    MN_CHECK(in->shared || !mn_stop_requested(), MN_STOPPED, "%s: stopped on request", in->name);
     MN_TRY(next_line(in));
     if (!in->line) return MN_OK;
     MN_GOTO(mn_buf_printf(&name, "%s:%lld", in->name, (long long)in->number));

@@ -16,6 +16,7 @@
 
 #include "cli/options.h"
 #include "mneme/buf.h"
+#include "mneme/comm.h"
 #include "mneme/json.h"
 #include "mneme/status.h"
 
@@ -30,12 +31,21 @@ typedef struct mn_common_options {
     int attention;      /* who computes it: 0 the backend, 1 cuDNN */
     int64_t threads;    /* 0: all cores, as mn_device_open and mn_fever_prepare have it */
     int log_level;
+    int64_t tp, dp;      /* how the ranks are laid out (comm.h) */
+    double comm_timeout; /* seconds */
 } mn_common_options;
 
 typedef struct mn_cli {
     mn_common_options common;
     const mn_options *options; /* for mn_options_dump and mn_options_given */
+    const mn_ranks *ranks;     /* who else works on this (launch.h); NULL: this process alone */
 } mn_cli;
+
+static inline mn_comm *mn_cli_tp(const mn_cli *cli) { return cli->ranks ? cli->ranks->tp : NULL; }
+/* Whether this process is alone or the rank that speaks for the others, and writes what one must write. */
+static inline bool mn_cli_leads(const mn_cli *cli) {
+    return !cli->ranks || mn_comm_rank(cli->ranks->world) == 0;
+}
 
 /* A table that commands share. Its struct lies at `offset` of the command's options; hidden rows
  * have their defaults and are no options of the command. */
@@ -47,6 +57,13 @@ typedef struct mn_command_part {
 } mn_command_part;
 enum { MN_COMMAND_PARTS = 3 };
 
+typedef enum mn_command_ranks {
+    MN_RANKS_NONE,
+    MN_RANKS_PLANNED, /* one process: --tp and --dp are what it is asked about */
+    MN_RANKS_MODEL, /* they share a model, each does all of the work: tp alone */
+    MN_RANKS_ALL
+} mn_command_ranks;
+
 typedef struct mn_command {
     const char *name;
     const char *operand; /* "CONFIG": the first argument may be a config file; or NULL */
@@ -55,6 +72,7 @@ typedef struct mn_command {
     size_t row_count;
     mn_command_part parts[MN_COMMAND_PARTS]; /* up to the first without rows */
     const char *examples[3];                 /* whole command lines; NULL ends the list */
+    mn_command_ranks ranks;                  /* whether several processes can do it together */
     mn_status (*run)(const mn_cli *cli, const void *options);
 } mn_command;
 
@@ -67,9 +85,9 @@ mn_status mn_command_main(const mn_command *command, void *options, int argc, ch
 /* Opens the standard descriptors that are closed, so that no other file gets their numbers; using
  * one still fails. For the start of main. */
 void mn_std_guard(void);
-/* The device that the options name, with the attention that they name. */
+/* The device that the options name, with the attention that they name, for collectives of the ranks. */
 struct mn_device;
-mn_status mn_cli_device_open(struct mn_device **out, const mn_common_options *common);
+mn_status mn_cli_device_open(struct mn_device **out, const mn_cli *cli);
 
 mn_status mn_print(const mn_buf *text); /* fails when it cannot be written */
 mn_status mn_print_flush(void);         /* also reports what failed before */
@@ -82,6 +100,8 @@ mn_status mn_common_markdown(mn_buf *out);
  * comes. Errors name "file:line". */
 typedef struct mn_input mn_input;
 mn_status mn_input_open(mn_input **out, const char *path);
+/* Standard input is rank 0's: from here on it reads, and all get what it has read. All ranks call. */
+void mn_input_share(mn_input *input, const mn_ranks *ranks);
 void mn_input_close(mn_input **input);
 /* The next object; *doc is NULL at the end and lives until the next call. MN_STOPPED when a stop
  * was requested. */

@@ -6,13 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-mn_status mn_kept_read(mn_kept_list *list, const char *path, const char *const *replaced,
+mn_status mn_kept_read(mn_kept_list *list, const char *path, const mn_ranks *ranks,
+                       const char *const *replaced,
                        mn_status (*fill)(void *context, mn_kept *kept, const mn_input *input),
                        void *context) {
     mn_status st = MN_OK;
     mn_input *in = NULL;
     const mn_json *doc = NULL;
     MN_GOTO(mn_input_open(&in, path));
+    mn_input_share(in, ranks);
     for (;;) {
         MN_GOTO(mn_input_next(in, &doc));
         if (!doc) break;

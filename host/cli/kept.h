@@ -17,9 +17,10 @@ typedef struct mn_kept_list {
     mn_completion *answers; /* made by mn_kept_answer */
 } mn_kept_list;
 
-/* Reads `path`; `fill` sets prompt and continuation of each record from the current object;
+/* Reads `path`, standard input at rank 0 for all; `fill` sets prompt and continuation of each record from the current object;
  * its errors name kept->where. */
-mn_status mn_kept_read(mn_kept_list *list, const char *path, const char *const *replaced,
+mn_status mn_kept_read(mn_kept_list *list, const char *path, const mn_ranks *ranks,
+                       const char *const *replaced,
                        mn_status (*fill)(void *context, mn_kept *kept, const mn_input *input),
                        void *context);
 /* Answers all records, with progress; a continuation is scored where there is one.

@@ -18,7 +18,7 @@ typedef struct mn_prepare_keys {
 
 enum { MN_PREPARE_ROWS = 11 };
 extern const mn_option mn_prepare_rows[MN_PREPARE_ROWS];
-/* Prepares and prints what was chosen and what was left out. */
+/* Prepares and prints what was chosen and what was left out; of several ranks, rank 0 does. */
 mn_status mn_prepare_print(const mn_prepare_keys *keys, const mn_cli *cli);
 
 /* ---- mneme train ---- */

@@ -12,7 +12,8 @@ typedef struct mn_loaded {
     mn_device *device;
     mn_model *model;
     mn_tokenizer *tokenizer;
-    mn_adapters adapters; /* none, until somebody opens them beside the model */
+    const mn_ranks *ranks; /* who shares it and its work; NULL: nobody */
+    mn_adapters adapters;  /* none, until somebody opens them beside the model */
 } mn_loaded;
 
 mn_status mn_loaded_open(mn_loaded *out, const mn_cli *cli, const char *dir);

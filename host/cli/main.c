@@ -1,7 +1,7 @@
-/* main.c - the program: picks the sub-command, prints its error, makes an exit code of its status:
- * 0 done, 2 wrong usage, 75 stopped on request (EX_TEMPFAIL: start it again), 1 anything else. */
+/* main.c - the program: picks the sub-command. What becomes of it is the exit code: 0 done, 2 wrong usage, 75 stopped on
+ * request (EX_TEMPFAIL: start it again), 1 anything else. */
 #include "cli/commands.h"
-#include "cli/common.h"
+#include "cli/launch.h"
 #include "mneme/signals.h"
 
 #include <stdio.h>
@@ -91,13 +91,9 @@ done:
 int main(int argc, char **argv) {
     mn_std_guard();
     mn_stop_install();
-    mn_status st = run(argc, argv);
-    const mn_status flushed = st == MN_OK ? mn_print_flush() : MN_OK;
-    if (flushed != MN_OK) st = flushed;
-    if (st == MN_OK) return 0;
+    const mn_status st = run(argc, argv);
     const char *name = NULL;
     for (int i = 0; argc > 1 && i < COMMANDS; i++)
         if (strcmp(commands[i].name, argv[1]) == 0) name = argv[1];
-    fprintf(stderr, "mneme%s%s: %s\n", name ? " " : "", name ? name : "", mn_error());
-    return st == MN_ERR_USAGE ? 2 : st == MN_STOPPED ? 75 : 1;
+    return mn_launch_end(st, name);
 }

@@ -82,19 +82,15 @@ static bool can_share(const mn_outlook *out, int tp) {
     return can;
 }
 
-/* Layouts of up to MN_OUTLOOK_RANKS ranks, replicas by powers of two; or those that were asked for. */
+/* Layouts of up to MN_OUTLOOK_RANKS ranks, replicas by powers of two; of what was asked for, that alone. */
 static mn_status add_layouts(mn_outlook *out) {
-    const mn_outlook_options *o = out->options;
-    const bool any_tp = o->tp.count == 0, any_dp = o->dp.count == 0;
-    const size_t tps = any_tp ? MN_OUTLOOK_RANKS : o->tp.count, dps = any_dp ? 4 : o->dp.count;
-    for (size_t i = 0; i < tps; i++) {
-        const int tp = any_tp ? (int)i + 1 : (int)o->tp.items[i];
-        if (any_tp && !can_share(out, tp)) continue;
-        for (size_t j = 0; j < dps; j++) {
-            const int dp = any_dp ? 1 << j : (int)o->dp.items[j];
-            if ((any_tp || any_dp) && dp > 1 && tp * dp > MN_OUTLOOK_RANKS) continue;
+    const int asked_tp = out->options->tp, asked_dp = out->options->dp;
+    const int first = asked_tp ? asked_tp : 1, last = asked_tp ? asked_tp : MN_OUTLOOK_RANKS;
+    for (int tp = first; tp <= last; tp++) {
+        if (!asked_tp && !can_share(out, tp)) continue;
+        if (asked_dp) MN_TRY(add_layout(out, tp, asked_dp));
+        for (int dp = 1; !asked_dp && (dp == 1 || tp * dp <= MN_OUTLOOK_RANKS); dp *= 2)
             MN_TRY(add_layout(out, tp, dp));
-        }
     }
     return MN_OK;
 }

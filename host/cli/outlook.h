@@ -14,7 +14,8 @@ extern const double mn_outlook_reserve;
 
 typedef struct mn_outlook_options {
     const char *model;
-    mn_option_list tp, dp, gpu; /* empty tp, dp: all layouts */
+    mn_option_list gpu;
+    int tp, dp;         /* --tp and --dp of every command; 0: all that can be */
     int dtype, backend;         /* mn_outlook_dtypes, mn_outlook_backends */
     int64_t per_device_train_batch_size, chunk_length;
     struct {

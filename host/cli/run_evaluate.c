@@ -10,9 +10,13 @@
 
 /* Prints the table and marks the evaluation as done. */
 static mn_status finish(mn_run *run, const mn_results *results, const char *path) {
-    MN_TRY(mn_results_print(stdout, results, false));
-    mn_log(MN_LOG_INFO, "eval: %s", path);
-    return mn_run_mark_evaluated(run, path);
+    mn_status st = MN_OK;
+    if (mn_cli_leads(run->cli)) {
+        st = mn_results_print(stdout, results, false);
+        mn_log(MN_LOG_INFO, "eval: %s", path);
+        if (st == MN_OK) st = mn_run_mark_evaluated(run, path);
+    }
+    return mn_ranks_agree(run->cli->ranks, st);
 }
 
 /* ---- memories ---- */
@@ -60,8 +64,8 @@ typedef struct pass {
     mn_evaluation *evaluation;
 } pass;
 
-static mn_status open_pass(pass *p, const char *dir, mn_device *device) {
-    MN_TRY(mn_model_open(&p->model, dir, device, NULL));
+static mn_status open_pass(pass *p, const char *dir, mn_device *device, mn_comm *tp) {
+    MN_TRY(mn_model_open(&p->model, dir, device, tp));
     MN_TRY(mn_model_pack(p->model));
     return mn_tokenizer_open(&p->tokenizer, dir);
 }
@@ -94,7 +98,8 @@ static mn_status join_results(mn_run *run, pass *passes, size_t count) {
         }
     }
     MN_GOTO(mn_results_compute(&all, NULL));
-    MN_GOTO(mn_results_write(&path, &all, run->eval));
+    if (mn_cli_leads(run->cli)) st = mn_results_write(&path, &all, run->eval);
+    MN_GOTO(mn_ranks_agree(run->cli->ranks, st));
     st = finish(run, &all, path.data);
 done:
     free(all.entries);
@@ -113,7 +118,7 @@ static mn_status evaluate_models(mn_run *run, const mn_fever *fever, mn_device *
     for (size_t i = 0; i <= run->count; i++) {
         options.model_path = i > 0 ? run->variants[i - 1].dir : run->keys.model;
         mn_log(MN_LOG_INFO, "eval %s", i > 0 ? run->variants[i - 1].name : MN_BASE_VARIANT);
-        MN_GOTO(open_pass(&passes[i], options.model_path, device));
+        MN_GOTO(open_pass(&passes[i], options.model_path, device, mn_cli_tp(run->cli)));
         MN_GOTO(mn_evaluation_run(&passes[i].evaluation, passes[i].model, passes[i].tokenizer,
                                   fever, &options));
     }

@@ -1,4 +1,5 @@
 /* run_folder.c - a run's folder: its parts, what is done of them, keys that contradict it. */
+#include "cli/launch.h"
 #include "cli/run.h"
 
 #include "mneme/file.h"
@@ -132,7 +133,21 @@ done:
     return st;
 }
 
-mn_status mn_run_look(mn_run *run) {
+/* ---- what all ranks know ---- */
+
+/* What rank 0 has found, the others take over: a shared folder may show them an older state. */
+static mn_status share_findings(mn_run *run) {
+    mn_comm *world = run->cli->ranks ? run->cli->ranks->world : NULL;
+    bool *const found[] = {&run->is_prepared, &run->is_trained, &run->has_evaluation,
+                           &run->is_evaluated, &run->is_reported};
+    for (size_t i = 0; i < sizeof found / sizeof *found; i++)
+        MN_TRY(mn_comm_broadcast(world, found[i], sizeof *found[i], 0));
+    for (size_t i = 0; i < run->count; i++)
+        MN_TRY(mn_comm_broadcast(world, &run->variants[i].done, sizeof run->variants[i].done, 0));
+    return MN_OK;
+}
+
+static mn_status look(mn_run *run) {
     MN_TRY(is_there(&run->is_prepared, run->data, "manifest.json"));
     run->is_trained = true;
     for (size_t i = 0; i < run->count; i++) {
@@ -144,6 +159,12 @@ mn_status mn_run_look(mn_run *run) {
     MN_TRY(is_there(&run->is_reported, run->report, "report.html"));
     run->is_reported &= run->is_evaluated;
     return MN_OK;
+}
+
+mn_status mn_run_look(mn_run *run) {
+    const mn_status st = mn_cli_leads(run->cli) ? look(run) : MN_OK;
+    MN_TRY(mn_ranks_agree(run->cli->ranks, st));
+    return share_findings(run);
 }
 
 mn_status mn_run_mark_evaluated(mn_run *run, const char *results) {
@@ -249,9 +270,13 @@ mn_status mn_run_open(mn_run *run, const mn_cli *cli, const mn_run_keys *keys) {
     MN_TRY(mn_train_library(&checked, &keys->train));
     MN_TRY(name_parts(run));
     MN_TRY(list_variants(run));
-    if (!keys->dry_run) MN_TRY(lock_folder(run));
+    mn_status st = MN_OK;
+    const bool leads = mn_cli_leads(cli);
+    if (!keys->dry_run && leads) st = lock_folder(run);
+    MN_TRY(mn_ranks_agree(cli->ranks, st));
+    if (!keys->dry_run) MN_TRY(mn_launch_log(cli, keys->run_dir));
     MN_TRY(mn_run_look(run));
-    return settle_config(run);
+    return mn_ranks_agree(cli->ranks, leads ? settle_config(run) : MN_OK);
 }
 
 void mn_run_close(mn_run *run) {

@@ -98,7 +98,8 @@ static mn_status named_shape(plan *p) {
 
 static mn_status open_inputs(plan *p) {
     const mn_run *run = p->run;
-    MN_TRY(mn_cli_device_open(&p->device, &run->cli->common));
+    const mn_cli alone = {.common = run->cli->common}; /* rank 0 plans */
+    MN_TRY(mn_cli_device_open(&p->device, &alone));
     if (!mn_dir_exists(run->keys.model)) return named_shape(p);
     MN_TRY(mn_model_config_load(&p->config, run->keys.model));
     MN_TRY(mn_model_open(&p->model, run->keys.model, p->device, NULL));

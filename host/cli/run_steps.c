@@ -1,11 +1,11 @@
 /* run_steps.c - the steps of a run: prepare, train each variant, evaluate them, report. What is done
  * already is said and skipped. */
+#include "cli/launch.h"
 #include "cli/run.h"
 
 #include "mneme/device.h"
 #include "mneme/log.h"
 #include "mneme/report.h"
-#include "mneme/signals.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -34,6 +34,7 @@ mn_status mn_run_train_options(mn_train_options *out, const mn_run *run,
     out->num_fewshot = run->keys.train_num_fewshot;
     out->compute = (mn_compute)run->keys.compute;
     out->seed = run->keys.seed;
+    out->ranks = run->cli->ranks;
     return MN_OK;
 }
 
@@ -44,16 +45,12 @@ mn_eval_options mn_run_eval_options(const mn_run *run) {
     keys.output_path = run->eval;
     keys.compute = run->keys.compute;
     keys.seed = run->keys.seed;
-    return mn_eval_library(&keys);
+    mn_eval_options options = mn_eval_library(&keys);
+    options.ranks = run->cli->ranks;
+    return options;
 }
 
 /* ---- steps ---- */
-
-static mn_status stopped(const char *what) {
-    MN_CHECK(!mn_stop_requested(), MN_STOPPED,
-             "stopped on request before %s; the same command goes on", what);
-    return MN_OK;
-}
 
 static mn_status prepare(mn_run *run) {
     if (run->is_prepared) {
@@ -62,14 +59,14 @@ static mn_status prepare(mn_run *run) {
     }
     MN_CHECK(!run->keys.data, MN_ERR_DATA, "data: %s has no manifest.json; mneme prepare makes it",
              run->data);
-    MN_TRY(stopped("preparing"));
+    MN_TRY(mn_launch_stopped(run->cli, "preparing"));
     const mn_prepare_keys keys = mn_run_prepare_keys(run);
     return mn_prepare_print(&keys, run->cli);
 }
 
 mn_status mn_run_backbone(mn_run *run, mn_device *device) {
     if (run->backbone) return MN_OK;
-    MN_TRY(mn_model_open(&run->backbone, run->keys.model, device, NULL));
+    MN_TRY(mn_model_open(&run->backbone, run->keys.model, device, mn_cli_tp(run->cli)));
     return mn_model_pack(run->backbone);
 }
 
@@ -78,7 +75,7 @@ mn_status mn_run_backbone(mn_run *run, mn_device *device) {
 static mn_status train_variant(mn_run *run, const mn_run_variant *v, mn_device *device) {
     mn_train_options options;
     mn_train_summary summary = {.finished_before = true};
-    MN_TRY(stopped("training"));
+    MN_TRY(mn_launch_stopped(run->cli, "training"));
     if (!v->done) mn_log(MN_LOG_INFO, "train %s", v->name);
     if (!run->is_evaluated) {
         MN_TRY(mn_run_train_options(&options, run, v));
@@ -108,9 +105,9 @@ static mn_status drop_report(const mn_run *run) {
     return st;
 }
 
-static mn_status report(mn_run *run) {
+static mn_status report(void *context) {
+    const mn_run *run = context;
     mn_buf page = {0};
-    MN_TRY(stopped("reporting"));
     const char *const folder = run->keys.run_dir;
     const mn_status st = mn_report_write(&page, &folder, 1, run->report);
     if (st == MN_OK) mn_log(MN_LOG_INFO, "report: %s", page.data);
@@ -121,20 +118,26 @@ static mn_status report(mn_run *run) {
 mn_status mn_run_steps(mn_run *run) {
     mn_status st = MN_OK;
     mn_device *device = NULL;
-    if (!run->is_evaluated) MN_TRY(drop_report(run));
+    if (!run->is_evaluated) {
+        if (mn_cli_leads(run->cli)) st = drop_report(run);
+        MN_TRY(mn_ranks_agree(run->cli->ranks, st));
+    }
     MN_TRY(prepare(run));
-    MN_TRY(mn_cli_device_open(&device, &run->cli->common));
+    MN_TRY(mn_cli_device_open(&device, run->cli));
     MN_GOTO(train(run, device));
     MN_GOTO(mn_run_look(run));
     if (run->is_evaluated) {
         mn_log(MN_LOG_INFO, "eval: skipped, its results are there");
     } else {
-        MN_GOTO(stopped("evaluating"));
+        MN_GOTO(mn_launch_stopped(run->cli, "evaluating"));
         MN_GOTO(mn_run_evaluate(run, device));
     }
-    if (run->is_evaluated && run->is_reported)
+    if (run->is_evaluated && run->is_reported) {
         mn_log(MN_LOG_INFO, "report: skipped, %s is there", run->report);
-    else st = report(run);
+    } else {
+        MN_GOTO(mn_launch_stopped(run->cli, "reporting"));
+        st = mn_launch_alone(run->cli, report, run);
+    }
 done:
     mn_model_close(&run->backbone);
     mn_device_close(&device);

@@ -231,6 +231,10 @@ mn_status mn_comm_agree(mn_comm *c, mn_status mine) {
     if (worst == 0) return MN_OK;
     const int rank = size - (int)worst;
     MN_TRY(broadcast(c, &error, sizeof error, rank));
+    /* Who gets here may leave at once, and that breaks the group: not before all others know why. If this fails they
+     * do, since one of them has left already. */
+    int64_t none = 0;
+    (void)all_reduce(c, &none, 1, MN_COMM_I64, MN_COMM_MAX);
     return mn_fail(error.status, "rank %d (%s): %s", c->ranks[rank], mn_comm_host(c, rank),
                    error.text);
 }

@@ -83,6 +83,7 @@ done:
 void mn_world_free(mn_comm **comm, bool orderly) {
     if (!*comm) return;
     mn_world *w = (*comm)->world;
+    mn_comm_leave(w);
     w->transport->close(w->transport, orderly);
     group_free(comm);
     world_free(w);

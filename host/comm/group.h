@@ -15,9 +15,10 @@ typedef struct mn_world {
     double timeout;
     mn_process *peers;     /* (size) who the ranks are */
     atomic_bool broken;    /* set once, behind `error` */
-    pthread_mutex_t lock;  /* of `error` and `note` */
+    pthread_mutex_t lock;  /* of what follows */
     mn_error_record error; /* what every call fails with from then on */
     mn_note note;          /* and why, for the others */
+    bool own;              /* this rank failed by itself */
     atomic_bool asked; /* some rank has waited for too long and wants to know who waits for whom */
     atomic_int *missing; /* (size) for whom a rank waits that has told; -1: it has not */
     atomic_int next_channel;
@@ -57,6 +58,9 @@ mn_status mn_exchange(mn_comm *comm);
 size_t mn_scratch_bytes(int size);
 /* Ends what the device keeps for this group. */
 void mn_comm_unlink(mn_comm *comm);
+
+/* Tells the others, when the group is broken, that this rank has said all that it has to say. */
+void mn_comm_leave(mn_world *world);
 
 /* Fails when the group is broken, or another rank is seen to have ended, stopped or given up. For whoever waits
  * with means of their own, NCCL above all: to be called a few times a second. */

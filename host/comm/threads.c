@@ -239,7 +239,7 @@ static void *run_rank(void *argument) {
     if (comm) comm->lent = true;
     if (st == MN_OK) st = s->rank_main(comm, s->context);
     note_failure(s->hub, st);
-    if (st != MN_OK) mn_comm_abort(comm);
+    if (st != MN_OK && st != MN_STOPPED) mn_comm_abort(comm); /* to stop, all have agreed */
     pthread_mutex_lock(&s->hub->lock);
     s->hub->boxes[s->rank].ended = true;
     wake_all(s->hub);

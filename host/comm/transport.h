@@ -39,6 +39,7 @@ typedef enum mn_note_kind {
 } mn_note_kind;
 typedef struct mn_note {
     int32_t kind, origin, missing;
+    int32_t words; /* where in `text` they begin, behind the name of the rank that failed */
     char text[MN_ERROR_MAX];
 } mn_note;
 

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* Looks at the other processes, seconds; more often when a stop is asked for: mpirun asks the others for it when one
  * has ended, and kills them a second later. */
@@ -66,21 +67,41 @@ mn_status mn_comm_break(mn_comm *c, const char *why) {
 }
 
 void mn_comm_abort(mn_comm *c) {
-    if (!c) return;
+    if (!c || c->world->broken) return; /* the others know */
     mn_world *w = c->world;
     mn_error_record saved;
     mn_error_save(&saved);
-    mn_note note = {.kind = MN_NOTE_LEAVES, .origin = w->transport->rank};
-    snprintf(note.text, sizeof note.text, "rank %d (%s): %.900s", note.origin,
-             w->peers[note.origin].host, saved.text);
+    mn_note note = {.kind = MN_NOTE_BREAKS, .origin = w->transport->rank};
+    note.words = snprintf(note.text, sizeof note.text, "rank %d (%s): ", note.origin,
+                          w->peers[note.origin].host);
+    snprintf(note.text + note.words, sizeof note.text - (size_t)note.words, "%.900s", saved.text);
     c->call = NULL;
     break_group(c, &note);
-    /* Others may learn it only now; the cause is what they are told. */
-    pthread_mutex_lock(&w->lock);
-    memcpy(note.text, w->note.text, sizeof note.text);
-    pthread_mutex_unlock(&w->lock);
+    w->own = true;
     w->transport->tell(w->transport, &note);
     mn_error_restore(&saved);
+}
+
+bool mn_comm_echoes(mn_comm *c) {
+    if (!c || !c->world->broken || !c->world->own) return false;
+    mn_world *w = c->world;
+    const char *words = w->note.text + w->note.words;
+    const struct timespec moment = {.tv_nsec = 1000000};
+    mn_note note;
+    for (const double end = mn_now() + 1; w->transport->rank > 0 && mn_now() < end;) {
+        if (!w->transport->told(w->transport, &note)) nanosleep(&moment, NULL);
+        else if (note.kind != MN_NOTE_WAITS && note.origin < w->transport->rank &&
+                 strcmp(note.text + note.words, words) == 0)
+            return true;
+    }
+    return false;
+}
+
+void mn_comm_leave(mn_world *w) {
+    mn_note note = w->note;
+    note.kind = MN_NOTE_LEAVES;
+    note.origin = w->transport->rank;
+    if (w->broken) w->transport->tell(w->transport, &note);
 }
 
 /* ---- What became of the others ---- */
@@ -248,6 +269,11 @@ mn_status mn_exchange(mn_comm *c) {
         st = t->test(t, c->messages, c->count);
         if (st != MN_OK || all_done(c)) break;
         st = look(c, &s);
+        /* A rank that has just left may have sent before what this call waits for; then it is whole. */
+        if (st != MN_OK && t->test(t, c->messages, c->count) == MN_OK && all_done(c)) {
+            st = MN_OK;
+            break;
+        }
         if (st == MN_OK) t->pause(t, c->messages, c->count, s.rounds++);
     }
     if (st != MN_OK) {

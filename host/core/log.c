@@ -6,12 +6,16 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 static pthread_mutex_t sink = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic mn_log_level threshold = MN_LOG_INFO;
 static bool bar_shown; /* guarded by sink: a bar stands on the terminal's last line */
+static char
+    *rank_name; /* guarded by sink: "rank 2 (node3)", of whom only errors go to standard error */
+static FILE *rank_file; /* guarded by sink: where its other lines go; NULL: nowhere */
 
 struct mn_progress {
     char what[64], unit[24];
@@ -37,17 +41,47 @@ static void clear_bar(void) {
     bar_shown = false;
 }
 
+mn_status mn_log_rank(const char *name, const char *path) {
+    mn_status st = MN_OK;
+    FILE *file = path ? fopen(path, "ae") : NULL;
+    if (path && !file) return mn_fail_errno(path);
+    char *copy = strdup(name);
+    pthread_mutex_lock(&sink);
+    free(rank_name);
+    rank_name = copy;
+    if (rank_file) fclose(rank_file);
+    rank_file = file;
+    if (!copy) st = mn_fail(MN_ERR_MEMORY, "no memory for the name of a rank");
+    pthread_mutex_unlock(&sink);
+    return st;
+}
+
+static void put_line(FILE *to, const char *before, const char *format, va_list args) {
+    fputs(before, to);
+    vfprintf(to, format, args);
+    fputc('\n', to);
+    fflush(to);
+}
+
 void mn_log(mn_log_level level, const char *format, ...) {
     static const char *const prefix[] = {"error: ", "warning: ", "", "debug: "};
     if (level > threshold) return;
-    va_list args;
+    va_list args, again;
     va_start(args, format);
+    va_copy(again, args);
     pthread_mutex_lock(&sink);
     clear_bar();
-    fputs(prefix[level], stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
+    if (!rank_name) {
+        put_line(stderr, prefix[level], format, args);
+    } else {
+        if (rank_file) put_line(rank_file, prefix[level], format, again);
+        if (level == MN_LOG_ERROR) {
+            fprintf(stderr, "%s: ", rank_name);
+            put_line(stderr, "", format, args);
+        }
+    }
     pthread_mutex_unlock(&sink);
+    va_end(again);
     va_end(args);
 }
 
@@ -57,7 +91,9 @@ mn_progress *mn_progress_begin(const char *what, const char *unit, int64_t total
     snprintf(p->what, sizeof p->what, "%s", what);
     snprintf(p->unit, sizeof p->unit, "%s", unit);
     p->total = total;
-    p->terminal = isatty(STDERR_FILENO);
+    pthread_mutex_lock(&sink);
+    p->terminal = !rank_name && isatty(STDERR_FILENO);
+    pthread_mutex_unlock(&sink);
     p->begin = mn_now();
     p->shown = p->begin;
     return p;
@@ -72,6 +108,8 @@ static void format_seconds(char *text, size_t size, double seconds) {
 
 /* Called with the sink locked. */
 static void show(mn_progress *p, double now) {
+    FILE *const to = rank_name ? rank_file : stderr;
+    if (!to) return;
     const int64_t done = p->done;
     const double elapsed = now - p->begin;
     const double share = p->total > 0 ? (double)done / (double)p->total : 0;
@@ -87,10 +125,10 @@ static void show(mn_progress *p, double now) {
                 rate, p->unit, left);
         bar_shown = true;
     } else {
-        fprintf(stderr, "%s: %lld of %lld %s (%.0f%%), %.4g %s/s, %s left\n", p->what,
-                (long long)done, (long long)p->total, p->unit, 100 * share, rate, p->unit, left);
+        fprintf(to, "%s: %lld of %lld %s (%.0f%%), %.4g %s/s, %s left\n", p->what, (long long)done,
+                (long long)p->total, p->unit, 100 * share, rate, p->unit, left);
     }
-    fflush(stderr);
+    fflush(to);
 }
 
 void mn_progress_add(mn_progress *p, int64_t steps) {

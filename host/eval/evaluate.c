@@ -301,11 +301,11 @@ static mn_status same_prompts(const mn_evaluation *e) {
     mine = mn_journal_hash(mine, e->ids.data, e->ids.len * sizeof *e->ids.data);
     first = mine;
     MN_TRY(mn_comm_broadcast(e->ranks.world, &first, sizeof first, 0));
-    return mn_ranks_agree(&e->ranks,
-                          first == mine
-                              ? MN_OK
-                              : mn_fail(MN_ERR_DATA, "%s with %s: not the prompts that rank 0 has",
-                                        e->options.data_path, e->options.model_path));
+    mn_status st = MN_OK;
+    if (first != mine)
+        st = mn_fail(MN_ERR_DATA, "%s with %s: not the prompts that rank 0 has",
+                     e->options.data_path, e->options.model_path);
+    return mn_comm_agree(e->ranks.world, st);
 }
 
 static mn_status conclude(mn_evaluation *e) {
@@ -319,12 +319,12 @@ mn_status mn_evaluation_run(mn_evaluation **out, mn_model *model, const mn_token
     mn_evaluation *e = NULL;
     *out = NULL;
     st = mn_eval_begin(&e, model, tokenizer, fever, options);
-    MN_GOTO(mn_ranks_agree(options->ranks, st));
+    MN_GOTO(mn_comm_agree(options->ranks ? options->ranks->world : NULL, st));
     MN_GOTO(same_prompts(e));
     MN_GOTO(mn_journal_open(e));
     MN_GOTO(answer_prompts(e));
     MN_GOTO(mn_journal_share(e));
-    MN_GOTO(mn_ranks_agree(&e->ranks, conclude(e)));
+    MN_GOTO(mn_comm_agree(e->ranks.world, conclude(e)));
     *out = e;
     e = NULL;
 done:
@@ -345,7 +345,7 @@ static mn_status write_all(mn_evaluation *e) {
 
 mn_status mn_evaluation_write(mn_evaluation *e, mn_buf *path) {
     if (path) MN_TRY(mn_results_path(path, &e->results, e->options.output_path));
-    return mn_ranks_agree(&e->ranks, e->leads ? write_all(e) : MN_OK);
+    return mn_comm_agree(e->ranks.world, e->leads ? write_all(e) : MN_OK);
 }
 
 void mn_evaluation_close(mn_evaluation **evaluation) {

@@ -224,7 +224,7 @@ mn_status mn_journal_open(mn_evaluation *e) {
     MN_GOTO(hand_out(e, &header));
     MN_GOTO(hand_out(e, &stem));
     MN_GOTO(hand_out(e, &lines));
-    st = mn_ranks_agree(ranks, e->leads ? MN_OK : follow(e, &header, &stem, &lines));
+    st = mn_comm_agree(ranks->world, e->leads ? MN_OK : follow(e, &header, &stem, &lines));
 done:
     mn_buf_free(&lines);
     mn_buf_free(&stem);
@@ -262,9 +262,9 @@ mn_status mn_journal_share(mn_evaluation *e) {
     mn_status st = MN_OK;
     mn_buf own = {0}, all = {0};
     if (mn_comm_size(ranks->dp) == 1) return MN_OK;
-    MN_GOTO(mn_ranks_agree(ranks, put_own(&own, e)));
+    MN_GOTO(mn_comm_agree(ranks->world, put_own(&own, e)));
     MN_GOTO(mn_comm_gather(ranks->dp, &all, own.data, own.len, -1));
-    st = mn_ranks_agree(ranks, take_all(e, &all));
+    st = mn_comm_agree(ranks->world, take_all(e, &all));
 done:
     mn_buf_free(&all);
     mn_buf_free(&own);

@@ -153,7 +153,7 @@ static mn_status log_step(trainer *t, const mn_train_step *step) {
     mn_log(MN_LOG_DEBUG, "step %lld of %lld: loss %.4f, gradient %.3g, rate %.3g, %.0f tokens/s",
            (long long)line.step, (long long)t->steps, line.loss, line.grad_norm, line.learning_rate,
            line.tokens_per_second);
-    return mn_ranks_agree(&t->ranks, t->leads ? mn_train_log_add(t->log, &line) : MN_OK);
+    return mn_comm_agree(t->ranks.world, t->leads ? mn_train_log_add(t->log, &line) : MN_OK);
 }
 
 /* The loss of the held-out samples; their batches are handed out over the replicas. */
@@ -193,7 +193,7 @@ static mn_status validate(trainer *t, double epoch) {
            state->stopped_early ? "; no better for long enough, ending" : "");
     const train_line line = {
         .step = state->step, .epoch = epoch, .loss = state->eval_loss, .validation = true};
-    return mn_ranks_agree(&t->ranks, t->leads ? mn_train_log_add(t->log, &line) : MN_OK);
+    return mn_comm_agree(t->ranks.world, t->leads ? mn_train_log_add(t->log, &line) : MN_OK);
 }
 
 static bool is_due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
@@ -217,7 +217,7 @@ static mn_status after_step(trainer *t, const mn_train_step *report) {
     if (validates && t->samples->train_count < t->samples->count)
         MN_TRY(validate(t, report->epoch));
     if (t->state.stopped_early && t->state.window_targets > 0) MN_TRY(log_step(t, report));
-    if (o->on_step) MN_TRY(mn_ranks_agree(&t->ranks, o->on_step(o->context, report)));
+    if (o->on_step) MN_TRY(mn_comm_agree(t->ranks.world, o->on_step(o->context, report)));
     if (is_due(step, o->save_steps) && !ends) MN_TRY(mn_train_save(t));
     if (ends || t->state.stopped_early) return MN_OK;
     bool stop = false;

@@ -28,16 +28,16 @@ typedef struct train_params {
     mn_comm *tp;     /* the ranks that share the model */
     mn_comm *owners; /* the replicas that share the optimizer's state; NULL: it is all here */
     train_param *items;
-    int64_t count, numbers; /* numbers: of all tensors, whole */
-    mn_tensor flat;         /* all gradients */
-    int64_t own, own_count; /* the part of it whose means are here: [own, own + own_count) */
-    mn_arena moments;       /* means, then squares: own_count each */
-    float *mean, *square;   /* in it */
-    mn_arena scratch;       /* the next three */
-    double *device_sums;    /* [count] squares of each gradient */
-    float *sent, *received; /* [piece], (replicas, piece): weights on their way */
-    int64_t piece;          /* 0: nothing is sent */
-    double *sums;           /* device_sums on the host */
+    int64_t count, numbers;  /* numbers: of all tensors, whole */
+    mn_tensor flat;          /* all gradients */
+    int64_t own, own_count;  /* the part of it whose means are here: [own, own + own_count) */
+    mn_arena moments;        /* means, then squares: own_count each */
+    float *mean, *square;    /* in it */
+    mn_arena scratch;        /* the next three */
+    double *device_sums;     /* [count] squares of each gradient */
+    float *sent, *received;  /* [piece], (replicas, piece): weights on their way */
+    int64_t piece;           /* 0: nothing is sent */
+    double *sums;            /* device_sums on the host */
     mn_memory *memory_grads; /* the gradients' owner: one or the other */
     mn_model *model_grads;
 } train_params;

@@ -11,7 +11,7 @@ mn_status mn_train_join(const trainer *t, mn_status mine, double *loss, bool *ov
     double bad[] = {mine != MN_OK, *overflow};
     if (mine != MN_OK && mn_comm_size(t->ranks.tp) > 1) return mn_ranks_agree(&t->ranks, mine);
     MN_TRY(mn_comm_all_reduce(t->ranks.world, bad, 2, MN_COMM_F64, MN_COMM_MAX));
-    if (bad[0] > 0) return mn_ranks_agree(&t->ranks, mine);
+    if (bad[0] > 0) return mn_comm_agree(t->ranks.world, mine);
     *overflow = bad[1] > 0;
     return mn_comm_all_reduce(t->ranks.dp, loss, 1, MN_COMM_F64, MN_COMM_SUM);
 }
@@ -35,7 +35,7 @@ mn_status mn_train_same_inputs(const trainer *t) {
     else if (mine[2] != first[2])
         st = mn_fail(MN_ERR_DATA, "%s: not the training texts that rank 0 reads",
                      t->o->data ? t->o->data : t->o->texts);
-    st = mn_ranks_agree(&t->ranks, st);
+    st = mn_comm_agree(t->ranks.world, st);
 done:
     mn_buf_free(&text);
     return st;
@@ -54,7 +54,7 @@ static mn_status look(trainer *t, mn_buf *from, bool *finished, mn_train_summary
 mn_status mn_train_look(trainer *t, mn_buf *from, bool *finished, mn_train_summary *summary) {
     mn_comm *world = t->ranks.world;
     mn_status st = t->leads ? look(t, from, finished, summary) : MN_OK;
-    MN_TRY(mn_ranks_agree(&t->ranks, st));
+    MN_TRY(mn_comm_agree(t->ranks.world, st));
     MN_TRY(mn_comm_broadcast(world, finished, sizeof *finished, 0));
     MN_TRY(mn_comm_broadcast(world, summary, sizeof *summary, 0));
     MN_TRY(mn_comm_broadcast(world, &from->len, sizeof from->len, 0));

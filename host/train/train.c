@@ -200,8 +200,8 @@ mn_status mn_train(mn_train_summary *out, mn_device *device, const mn_train_opti
     MN_GOTO(mn_train_look(&t, &from, &finished, out));
     if (finished) goto done;
     MN_GOTO(mn_comm_attach(t.ranks.dp, device));
-    MN_GOTO(mn_ranks_agree(&t.ranks, open_params(&t)));
-    MN_GOTO(mn_ranks_agree(&t.ranks, restore(&t, &from)));
+    MN_GOTO(mn_comm_agree(t.ranks.world, open_params(&t)));
+    MN_GOTO(mn_comm_agree(t.ranks.world, restore(&t, &from)));
     out->resumed = from.len > 0;
     MN_GOTO(mn_ranks_agree(&t.ranks, open_work(&t)));
     MN_GOTO(mn_train_loop(&t));

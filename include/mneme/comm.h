@@ -60,6 +60,9 @@ void mn_comm_close(mn_comm **comm); /* safe twice; not collective after a failur
 /* Tells the others that this rank gives up and why (mn_error()); they fail with that text at their next call, or in
  * the one that they wait in. Returns at once. */
 void mn_comm_abort(mn_comm *comm);
+/* Behind mn_comm_abort: whether a rank below this one gives up with the same words; one of them is enough for whoever
+ * reads. Waits for a second at most. */
+bool mn_comm_echoes(mn_comm *comm);
 const char *mn_comm_host(const mn_comm *comm, int rank); /* "node3" */
 
 /* ---- Host memory ---- */

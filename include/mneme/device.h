@@ -11,8 +11,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct mn_device mn_device;
-
 /* Work that comes again: what decides its kernels and their arguments, but for what they read of the device's memory. */
 typedef struct mn_repeat {
     const void *owner; /* whose memory they use; mn_device.forget before it goes */
@@ -20,6 +18,8 @@ typedef struct mn_repeat {
     int64_t rows;      /* of its tensors */
     int64_t keys;      /* that a row of attention sees at most */
 } mn_repeat;
+
+typedef struct mn_device mn_device;
 
 /* ---- Collectives between devices (their one caller is host/comm/tensor.c) ---- */
 
@@ -83,13 +83,13 @@ struct mn_device {
                        int64_t head_dim); /* of K or of V, one layer */
     /* Who computes attention where both can: cuDNN, or the backend itself (as it does after opening). NULL where
      * there is no choice. MN_ERR_UNSUPPORTED when cuDNN is not installed. */
-    mn_status (*attention)(struct mn_device *device, bool cudnn);
+    mn_status (*attention)(mn_device *device, bool cudnn);
     /* Puts work(context) among the kernels: it calls kernels alone, and waits for nothing. When the same key comes
      * again, the device may record the kernels, and later submit the record without calling `work`. NULL: it never
      * does (mn_device_repeat). `forget` drops what was recorded for an owner. */
-    mn_status (*repeat)(struct mn_device *device, const mn_repeat *key,
+    mn_status (*repeat)(mn_device *device, const mn_repeat *key,
                         mn_status (*work)(void *context), void *context);
-    void (*forget)(struct mn_device *device, const void *owner);
+    void (*forget)(mn_device *device, const void *owner);
     /* Begins a named range of the host's work for profilers, NULL ends the innermost; or is NULL. */
     void (*range)(const char *name);
     const mn_device_collectives *collectives; /* NULL where the memory is the host's */

@@ -5,6 +5,8 @@
 #ifndef MNEME_LOG_H
 #define MNEME_LOG_H
 
+#include "mneme/status.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -12,6 +14,10 @@ typedef enum mn_log_level { MN_LOG_ERROR, MN_LOG_WARN, MN_LOG_INFO, MN_LOG_DEBUG
 
 void mn_log_set_level(mn_log_level level); /* default MN_LOG_INFO */
 void mn_log(mn_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* From here on this process is one of several ranks and not their speaker: errors go to standard error behind its name,
+ * everything else to the end of a file (NULL: nowhere). */
+mn_status mn_log_rank(const char *name, const char *path);
 
 /* One running job. `total` and `done` are in the unit's own measure (pages, bytes, claims).
  * Nothing is shown during the first two seconds. Steps may come from any thread. */

@@ -27,7 +27,7 @@ grep -q '^pythia-70m *all *all *all$' "$out" || fail "the smallest model is trai
 has "$out" 'Calculated, not measured'
 
 # One model by hand: 811,442,176 bytes of weights (test_plan.c), 3 memories of 1,061,440 bytes.
-run 0 plan --model pythia-410m --tp 1,2 --dp 1,2 --gpu l4
+run 0 plan --model pythia-410m --gpu l4
 has "$out" 'pythia-410m: GPT-NeoX, 405.3 million parameters, frozen matrices F16'
 has "$out" 'Calculated, not measured'
 case $(row 'training of memories' 1 any) in
@@ -39,7 +39,7 @@ esac
     fail "whole model: $(cat "$out")"
 [ "$(row 'training of the model' 1 2 | cut -d ' ' -f 1-3)" = '1621 - 1621' ] ||
     fail "whole model, two replicas: $(cat "$out")"
-[ "$(grep -c '^l4  ' "$out")" = 4 ] || fail "a line of times for each of four layouts"
+[ "$(grep -c '^l4  ' "$out")" = 10 ] || fail "a line of times for each of ten layouts"
 
 # What does not fit has no time.
 run 0 plan --model llama-2-13b --tp 1 --dp 1 --gpu a10,a100-40gb
@@ -57,7 +57,7 @@ grep -Eq '^linear_fwd +1024 x 3072 x 1024 +24 +154.619 +553.943 +279.1 +1846.48$
 # 1.0080 TFLOP in 1024 tokens.
 grep -Eq '^together +1008\.' "$out" || fail "0.984 GFLOP per token: $(grep '^together' "$out")"
 
-run 0 plan --model pythia-410m --tp 1,2 --dp 1,2 --json --gpu h100-sxm
+run 0 plan --model pythia-410m --json --gpu h100-sxm
 json_ok
 for part in '{"calculated": true, "job": {"dtype": "F16", "backend": "cuda"' '"reserve_bytes": 1000000000' \
     '"gpus": {"h100-sxm": {"memory_bytes": 80000000000, "bandwidth": 3350000000000,' \
@@ -67,7 +67,7 @@ for part in '{"calculated": true, "job": {"dtype": "F16", "backend": "cuda"' '"r
     '"seconds": {"h100-sxm": 0.00'; do
     has "$out" "$part"
 done
-[ "$(grep -o '"train_full": {' "$out" | wc -l)" = 4 ] || fail "four layouts"
+[ "$(grep -o '"train_full": {' "$out" | wc -l)" = 10 ] || fail "ten layouts"
 ! grep -q '"rows"' "$out" || fail "kernels were not asked for"
 run 0 plan --model pythia-70m --tp 2 --dp 1 --json --roofline
 json_ok
@@ -85,11 +85,11 @@ json_ok
 has "$out" '"evaluate": {"memory": {"weights": 53'
 has "$out" '"mapped": 422400'
 ! grep -q '"work"' "$out" || fail "no times for the CPU"
-run 0 plan --model "$work/model" --backend cpu --tp 1,2 --dp 1
+run 0 plan --model "$work/model" --backend cpu --tp 2
 has "$out" 'mapped files'
 
 run 0 plan --help
-has "$out" '--tp N,N,..'
+has "$out" '--gpu NAME,..'
 has "$out" 'mneme plan --model pythia-410m --roofline'
 
 refused 2 "mneme plan: shape 'pythia-400m' is unknown; there are: pythia-70m, pythia-160m, pythia-410m, pythia-1b, pythia-1.4b, pythia-2.8b, pythia-6.9b, pythia-12b, llama-2-7b, llama-2-7b-chat, llama-2-13b, llama-2-13b-chat" \
@@ -103,7 +103,7 @@ refused 2 "mneme plan: pythia-70m: chunk_length 4096, the model has 2048 positio
     plan --model pythia-70m --chunk_length 4096
 run 2 plan --model pythia-70m --gpu v100
 has "$err" "v100"
-run 2 plan --model pythia-70m --dp 0
+run 2 plan --model pythia-70m --dp -1
 run 1 plan --model "$golden"
 has "$err" "config.json"
 

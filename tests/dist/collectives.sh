@@ -5,7 +5,7 @@
 
 for n in 1 2 3 4; do
     begin "all collectives with $n ranks"
-    ranks $n "$COMM_RANKS" suite >"$out" 2>"$err" || fail "exit code $?: $(cat "$err")"
+    (ranks $n "$COMM_RANKS" suite) >"$out" 2>"$err" || fail "exit code $?: $(cat "$err")"
     is "$out" "$n ranks, all well"
 done
 

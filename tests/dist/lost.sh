@@ -8,7 +8,7 @@ host=$(hostname | cut -d . -f 1)
 
 # begin_work MODE: four ranks at work in the background; $job is mpirun, rank R is process "$(process R)".
 begin_work() {
-    ranks 4 "$COMM_RANKS" "$@" >"$out" 2>"$err" &
+    (ranks 4 "$COMM_RANKS" "$@") >"$out" 2>"$err" &
     job=$!
     for r in 0 1 2 3; do wait_for "rank $r is process" "$out"; done
 }
