@@ -7,8 +7,7 @@
 
 static void compare(mn_device *device, const mn_model_config *config, const char *name) {
     const mn_test_path tmp = mn_test_tmpdir(), dir = mn_test_join(tmp.text, name);
-    plan_case c = {
-        .dir = dir.text, .job = plan_job(config, name, MN_TALLY_CUDA), .device = device};
+    plan_case c = {.dir = dir.text, .job = plan_job(config, name, MN_TALLY_CUDA), .device = device};
     mn_device *cpu = NULL;
     mn_model *m = NULL;
     MN_ASSERT_OK(mn_cpu_open(&cpu, 1));
@@ -23,13 +22,9 @@ static void compare(mn_device *device, const mn_model_config *config, const char
     mn_test_rmdir(tmp.text);
 }
 
-static void test_neox(void **state) {
-    compare(*state, &plan_neox, "neox");
-}
+static void test_neox(void **state) { compare(*state, &plan_neox, "neox"); }
 
-static void test_llama(void **state) {
-    compare(*state, &plan_llama, "llama");
-}
+static void test_llama(void **state) { compare(*state, &plan_llama, "llama"); }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_neox), cmocka_unit_test(test_llama)};

@@ -16,7 +16,7 @@ typedef struct mn_outlook_options {
     const char *model;
     mn_option_list gpu;
     int tp, dp;         /* --tp and --dp of every command; 0: all that can be */
-    int dtype, backend;         /* mn_outlook_dtypes, mn_outlook_backends */
+    int dtype, backend; /* mn_outlook_dtypes, mn_outlook_backends */
     int64_t per_device_train_batch_size, chunk_length;
     struct {
         int64_t hidden;

@@ -87,8 +87,8 @@ struct mn_device {
     /* Puts work(context) among the kernels: it calls kernels alone, and waits for nothing. When the same key comes
      * again, the device may record the kernels, and later submit the record without calling `work`. NULL: it never
      * does (mn_device_repeat). `forget` drops what was recorded for an owner. */
-    mn_status (*repeat)(mn_device *device, const mn_repeat *key,
-                        mn_status (*work)(void *context), void *context);
+    mn_status (*repeat)(mn_device *device, const mn_repeat *key, mn_status (*work)(void *context),
+                        void *context);
     void (*forget)(mn_device *device, const void *owner);
     /* Begins a named range of the host's work for profilers, NULL ends the innermost; or is NULL. */
     void (*range)(const char *name);
