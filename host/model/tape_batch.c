@@ -90,26 +90,23 @@ static mn_status bind_batch(mn_tape *t, const mn_train_batch *b) {
 mn_status mn_tape_trunk(mn_tape *t, const mn_train_batch *batch, float *hidden) {
     mn_device *dev = t->model->device;
     MN_CHECK(!t->limits.full, MN_ERR_USAGE, "nothing is frozen when the whole model trains");
-    MN_TRY(bind_batch(t, batch));
+    MN_TRY(MN_RANGE(t->model->device, "loader", bind_batch(t, batch)));
     MN_TRY(mn_watch_begin(&t->watch));
-    MN_TRY(mn_tape_run_trunk(t));
+    MN_TRY(MN_RANGE(dev, "trunk", mn_tape_run_trunk(t)));
     MN_TRY(dev->download(dev, hidden, t->trunk.data, mn_tensor_bytes(&t->trunk)));
     return mn_tape_verdict(t, NULL);
 }
 
 static mn_status forward(mn_tape *t, const mn_train_batch *batch, const float *hidden) {
     mn_device *dev = t->model->device;
-    MN_TRY(bind_batch(t, batch));
+    MN_TRY(MN_RANGE(t->model->device, "loader", bind_batch(t, batch)));
     MN_CHECK(!hidden || !t->limits.full, MN_ERR_USAGE,
              "nothing is frozen when the whole model trains");
     if (batch->output_count == 0) return MN_OK;
     MN_TRY(mn_watch_begin(&t->watch));
     if (hidden) MN_TRY(dev->upload(dev, t->trunk.data, hidden, mn_tensor_bytes(&t->trunk)));
-    mn_range_begin(dev, "forward");
-    mn_status st = hidden || t->limits.full ? MN_OK : mn_tape_run_trunk(t);
-    if (st == MN_OK) st = mn_tape_run_top(t);
-    mn_range_end(dev);
-    return st;
+    if (!hidden && !t->limits.full) MN_TRY(MN_RANGE(dev, "trunk", mn_tape_run_trunk(t)));
+    return MN_RANGE(dev, "forward", mn_tape_run_top(t));
 }
 
 mn_status mn_tape_loss(mn_tape *t, const mn_train_batch *batch, const float *hidden, double *loss) {
@@ -124,11 +121,8 @@ mn_status mn_tape_loss(mn_tape *t, const mn_train_batch *batch, const float *hid
 /* Loss and backward, behind a forward pass. */
 static mn_status backward(mn_tape *t, float scale, double *loss) {
     const mn_device *dev = t->model->device;
-    mn_range_begin(dev, "backward");
-    mn_status st = mn_tape_run_loss(t, scale, true);
-    if (st == MN_OK) st = mn_tape_run_back(t);
-    mn_range_end(dev);
-    MN_TRY(st);
+    MN_TRY(MN_RANGE(dev, "loss", mn_tape_run_loss(t, scale, true)));
+    MN_TRY(MN_RANGE(dev, "backward", mn_tape_run_back(t)));
     MN_TRY(mn_tape_read_loss(t, loss));
     return mn_tape_verdict(t, loss);
 }

@@ -100,6 +100,7 @@ static mn_status fill_hidden(trainer *t, const int64_t *samples, int64_t count) 
 mn_status mn_batch_fill(trainer *t, const int64_t *samples, int64_t count) {
     train_batch *b = &t->batch;
     int64_t tokens = 0, outputs = 0;
+    mn_range_begin(t->device, "loader");
     for (int64_t i = 0; i < count; i++) {
         const mn_train_sample *s = &t->samples->items[samples[i]];
         const int32_t *ids = t->samples->ids.data + s->begin;
@@ -111,6 +112,7 @@ mn_status mn_batch_fill(trainer *t, const int64_t *samples, int64_t count) {
         }
         tokens += b->lengths[i];
     }
+    mn_range_end(t->device);
     if (b->hidden) MN_TRY(fill_hidden(t, samples, count));
     b->view = (mn_train_batch){.ids = b->ids,
                                .tokens = tokens,

@@ -106,6 +106,12 @@ static inline void mn_range_begin(const mn_device *device, const char *name) {
 static inline void mn_range_end(const mn_device *device) {
     if (device->range) device->range(NULL);
 }
+static inline mn_status mn_range_done(const mn_device *device, mn_status st) {
+    mn_range_end(device);
+    return st;
+}
+/* The status of `call`, made inside the named range. */
+#define MN_RANGE(device, name, call) (mn_range_begin(device, name), mn_range_done(device, call))
 
 static inline mn_status mn_device_repeat(mn_device *device, const mn_repeat *key,
                                          mn_status (*work)(void *context), void *context) {

@@ -13,7 +13,7 @@ long long option_value(Option option);
 
 /* Keeps an error for cudaGetLastError and gives it back. */
 cudaError_t remember(cudaError_t error);
-void drain_everything(); /* what can be done without standing still */
+void drain_everything();        /* what can be done without standing still */
 uint64_t take_graph_launches(); /* since the last call */
 
 struct Registered {
