@@ -6,11 +6,12 @@
 #include "model/session.h"
 #include "model/tape_impl.h"
 
-#define WANT_SAME(what, planned, real)                                                             \
-    MN_CHECK((int64_t)(planned) == (int64_t)(real), MN_ERR_DATA,                                   \
-             "%s, %s, tp %d of %d, dp %d of %d: %s: %lld bytes are planned, %lld are taken",       \
-             job->name, mn_forecast_names[kind], job->tp_rank, job->tp, job->dp_rank, job->dp,     \
-             what, (long long)(planned), (long long)(real))
+/* `check` is MN_CHECK, or MN_CHECK_GOTO where something is open. */
+#define WANT_SAME(check, what, planned, real)                                                      \
+    check((int64_t)(planned) == (int64_t)(real), MN_ERR_DATA,                                      \
+          "%s, %s, tp %d of %d, dp %d of %d: %s: %lld bytes are planned, %lld are taken",          \
+          job->name, mn_forecast_names[kind], job->tp_rank, job->tp, job->dp_rank, job->dp, what,  \
+          (long long)(planned), (long long)(real))
 
 /* A folder with a model, and the job of this rank. Everything here returns a status: other ranks are threads. */
 typedef struct plan_case {
@@ -26,7 +27,7 @@ static inline mn_status same_workspace(const plan_case *c, mn_forecast_kind kind
     int64_t bytes = 0;
     if (!c->workspace) return MN_OK;
     MN_TRY(c->workspace(&bytes, c->device));
-    WANT_SAME("workspace", planned, bytes);
+    WANT_SAME(MN_CHECK, "workspace", planned, bytes);
     return MN_OK;
 }
 
@@ -42,7 +43,7 @@ static inline mn_status same_mapped(const plan_case *c, mn_forecast_kind kind, i
         if (data < base || data >= base + m->weights.size)
             mapped += (int64_t)mn_tensor_bytes(row.weight);
     }
-    WANT_SAME("mapped files", planned, mapped);
+    WANT_SAME(MN_CHECK, "mapped files", planned, mapped);
     return MN_OK;
 }
 
@@ -75,17 +76,17 @@ static inline mn_status same_training(const plan_case *c, mn_forecast_kind kind)
                       (long long)p.weights, m->weights.size);
     } else {
         MN_GOTO(same_mapped(c, kind, p.mapped, m));
-        WANT_SAME("weights", p.weights, m->weights.size);
-        WANT_SAME("memory", p.memories, memory->weights.size);
+        WANT_SAME(MN_CHECK_GOTO, "weights", p.weights, m->weights.size);
+        WANT_SAME(MN_CHECK_GOTO, "memory", p.memories, memory->weights.size);
     }
     const mn_arena *grads = full ? &params.model_grads->weights : &params.memory_grads->weights;
-    WANT_SAME("gradients", p.gradients, grads->size);
-    WANT_SAME("optimizer", p.optimizer, params.moments.size + params.scratch.size);
-    WANT_SAME("activations", p.activations, tape->training.size + tape->step.size);
+    WANT_SAME(MN_CHECK_GOTO, "gradients", p.gradients, grads->size);
+    WANT_SAME(MN_CHECK_GOTO, "optimizer", p.optimizer, params.moments.size + params.scratch.size);
+    WANT_SAME(MN_CHECK_GOTO, "activations", p.activations, tape->training.size + tape->step.size);
     MN_GOTO(same_workspace(c, kind, p.workspace));
     const int64_t parts = p.weights + p.panels + p.memories + p.gradients + p.optimizer + p.kv +
                           p.activations + p.workspace;
-    WANT_SAME("all parts together", parts, p.total);
+    WANT_SAME(MN_CHECK_GOTO, "all parts together", parts, p.total);
 done:
     mn_tape_close(&tape);
     mn_params_close(&params);
@@ -127,11 +128,11 @@ static inline mn_status same_evaluation(const plan_case *c) {
     mn_plan_session(&room, plan);
     room.audit = true;
     MN_GOTO(mn_session_open(&session, model, &room));
-    WANT_SAME("weights", p.weights, model->weights.size);
-    WANT_SAME("panels", p.panels, model->panels.size);
-    WANT_SAME("memories", p.memories, bytes);
-    WANT_SAME("kv cache", p.kv, session->prefix.size);
-    WANT_SAME("activations", p.activations, session->step.size);
+    WANT_SAME(MN_CHECK_GOTO, "weights", p.weights, model->weights.size);
+    WANT_SAME(MN_CHECK_GOTO, "panels", p.panels, model->panels.size);
+    WANT_SAME(MN_CHECK_GOTO, "memories", p.memories, bytes);
+    WANT_SAME(MN_CHECK_GOTO, "kv cache", p.kv, session->prefix.size);
+    WANT_SAME(MN_CHECK_GOTO, "activations", p.activations, session->step.size);
     MN_GOTO(same_workspace(c, kind, p.workspace));
 done:
     mn_session_close(&session);

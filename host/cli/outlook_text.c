@@ -222,7 +222,7 @@ static mn_status cell_layouts(mn_table *t, const mn_outlook *o, int job, double 
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? " " : "", name);
         if (used >= sizeof text) break;
     }
-    const bool all = shares && fit == o->count;
+    const bool all = shares && fit > 1 && fit == o->count;
     return mn_table_cell(t, "%s", all ? "all" : used ? text : "-");
 }
 

@@ -26,6 +26,11 @@ done
 grep -q '^pythia-70m *all *all *all$' "$out" || fail "the smallest model is trained anywhere"
 has "$out" 'Calculated, not measured'
 
+# Three ranks can share only the models with 12 heads: pythia-160m.
+run 0 plan --tp 3 --dp 1
+grep -q '^pythia-160m *3 *3 *3$' "$out" || fail "12 heads: $(cat "$out")"
+grep -q '^pythia-410m *- *- *-$' "$out" || fail "16 heads: $(cat "$out")"
+
 # One model by hand: 811,442,176 bytes of weights (test_plan.c), 3 memories of 1,061,440 bytes.
 run 0 plan --model pythia-410m --gpu l4
 has "$out" 'pythia-410m: GPT-NeoX, 405.3 million parameters, frozen matrices F16'
