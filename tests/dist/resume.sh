@@ -40,7 +40,7 @@ ended() {
 
 # named LOST WHAT RANK...: each of these ranks has said what became of that one, process $lost, and where it waited.
 named() {
-    what="step [0-9]+ of 80: [a-z_ ]+ of [0-9]+ bytes: rank $1 \\($host\\) $2 \\(process $lost\\)"
+    what="(.*: )?[a-z_ ]+ of [0-9]+ bytes: rank $1 \\($host\\) $2 \\(process $lost\\)"
     shift 2
     for r in "$@"; do
         who="rank $r \\($host\\): "
