@@ -5,7 +5,6 @@
 #include "cuda/collectives.h"
 #include "cuda/copies.h"
 #include "cuda/graphs.h"
-#include "cuda/kv.h"
 #include "cuda/linear.h"
 
 #include <stdio.h>
@@ -60,7 +59,7 @@ static void cuda_release(mn_device *device, void *memory, size_t bytes) {
 
 static mn_status cuda_reserve(mn_device *device, int64_t rows, int64_t width) {
     mn_stream *s = device->stream;
-    const size_t bytes = MN_CUDA_SCRATCH + (size_t)(rows * width) * sizeof(float);
+    const size_t bytes = mn_cuda_scratch_bytes(rows, width);
     if (bytes <= s->scratch_bytes) return MN_OK;
     mn_cuda_forget_all(s); /* what was recorded uses the old one */
     cuda_release(device, s->scratch, s->scratch_bytes);
@@ -69,10 +68,6 @@ static mn_status cuda_reserve(mn_device *device, int64_t rows, int64_t width) {
     MN_TRY(cuda_alloc(device, &s->scratch, bytes));
     s->scratch_bytes = bytes;
     return MN_OK;
-}
-
-static size_t cuda_kv_bytes(int64_t rows, int64_t kv_heads, int64_t head_dim) {
-    return (size_t)(rows * kv_heads * mn_cuda_kv_width(head_dim)) * 2;
 }
 
 static mn_status cuda_attention(mn_device *device, bool cudnn) {
@@ -144,7 +139,7 @@ mn_status mn_cuda_device_open(mn_device **out, int index) {
     d->upload = mn_cuda_upload;
     d->download = mn_cuda_download;
     d->reserve = cuda_reserve;
-    d->kv_bytes = cuda_kv_bytes;
+    d->kv_bytes = mn_cuda_kv_bytes;
     d->repeat = mn_cuda_repeat;
     d->forget = mn_cuda_forget;
     d->range = mn_cuda_range;

@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* cuBLASLt may split a long sum into parts, which meet here; NVIDIA recommends 32 MiB from sm_90 on. */
-static const size_t WORKSPACE = 32 << 20;
+static const size_t WORKSPACE = MN_CUDA_LINEAR_WORKSPACE;
 
 /* What a plan depends on. Compared as bytes: no padding, zeroed before it is filled. */
 typedef struct shape {

@@ -12,11 +12,9 @@ extern "C" {
 #include "mneme/kernels.h"
 }
 
-#include <cuda_runtime.h>
+#include "cuda/sizes.h"
 
-/* Workspace that is always there; mn_device.reserve(rows, width) adds what is proportional to a batch:
- * rows x width floats. */
-enum { MN_CUDA_SCRATCH = 32 << 20 };
+#include <cuda_runtime.h>
 
 struct mn_cuda_linear;  /* cuBLASLt's handle and plans (linear.cu) */
 struct mn_cuda_copies;  /* staging of uploads and downloads (copies.cu) */

@@ -1,35 +1,20 @@
-/* table.cu - the function table of the CUDA backend; every row is a named range for profilers. */
+/* table.cu - the function table of the CUDA backend. */
 #include "cuda/device.h"
 
 #include <nvtx3/nvToolsExt.h>
 
-enum {
-#define MN_KERNEL(name, params) ROW_##name,
-#include "mneme/kernels.def"
-#undef MN_KERNEL
-};
-
-static const char *const names[] = {
-#define MN_KERNEL(name, params) #name,
-#include "mneme/kernels.def"
-#undef MN_KERNEL
-};
-
-/* A launcher on its device, inside its range. Without a profiler that costs a nanosecond. */
-template <auto Launcher, int Row, typename Type = decltype(Launcher)> struct ranged;
-template <auto Launcher, int Row, typename... Arguments>
-struct ranged<Launcher, Row, mn_status (*)(mn_stream *, Arguments...)> {
+/* A launcher on its device. */
+template <auto Launcher, typename Type = decltype(Launcher)> struct on_device;
+template <auto Launcher, typename... Arguments>
+struct on_device<Launcher, mn_status (*)(mn_stream *, Arguments...)> {
     static mn_status run(mn_stream *s, Arguments... arguments) {
         MN_TRY(mn_cuda_use(s));
-        nvtxRangePushA(names[Row]);
-        const mn_status st = Launcher(s, arguments...);
-        nvtxRangePop();
-        return st;
+        return Launcher(s, arguments...);
     }
 };
 
 extern "C" const mn_kernels mn_cuda_kernels = {
-#define MN_KERNEL(name, params) ranged<mn_cuda_##name, ROW_##name>::run,
+#define MN_KERNEL(name, params) on_device<mn_cuda_##name>::run,
 #include "mneme/kernels.def"
 #undef MN_KERNEL
 };

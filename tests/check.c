@@ -10,6 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* MNEME_TEST_ONLY=PATTERN runs only the tests of these names: cmocka has no option for it. */
+__attribute__((constructor)) static void choose_tests(void) {
+    const char *only = getenv("MNEME_TEST_ONLY");
+    if (only) cmocka_set_test_filter(only);
+}
+
 static mn_test_path make_path(const char *dir, const char *name) {
     mn_test_path path;
     const int len = snprintf(path.text, sizeof path.text, "%s/%s", dir, name);

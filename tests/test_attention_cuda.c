@@ -132,6 +132,29 @@ static void each(void **state, void (*one)(mn_device *, int64_t, int64_t, int64_
         }
 }
 
+/* The problem's sequences against the oracle. Queries are `sharp` times as large as elsewhere, a power of two: with
+ * 128, weights of neighbouring keys are apart by more than a float can hold. */
+static void forward_judged(mn_device *dev, problem *p, float sharp, const char *what) {
+    const int64_t n = query_floats(p), nl = p->queries * p->heads;
+    fill(p, true, (uint64_t)p->rows);
+    for (int64_t i = 0; i < n; i++) p->q[i] *= sharp;
+    view w = view_open(p, false);
+    double *want = doubles(n), *bound = doubles(n), *lse = doubles(nl), *lse_bound = doubles(nl);
+    float *out = test_malloc((size_t)n * sizeof *out), *got = test_malloc((size_t)nl * sizeof *got);
+    ref_attention(want, w.q, w.k, w.v, p->seqs, p->nseq, p->heads, p->kv_heads, p->dim,
+                  (double)p->scale);
+    forward_on(dev, p, false, out, got);
+    forward_bound(bound, lse, lse_bound, p, &w);
+    judge(what, p, out, want, bound, p->heads * p->dim, n);
+    judge(what, p, got, lse, lse_bound, p->heads, nl);
+    double *const used[] = {want, bound, lse, lse_bound};
+    for (size_t i = 0; i < sizeof used / sizeof *used; i++) test_free(used[i]);
+    test_free(out);
+    test_free(got);
+    view_close(&w);
+    problem_free(p);
+}
+
 /* A span in front of every length up to a tile: every place of the diagonal in it. */
 static void every_offset(void **state) {
     enum { DIM = 64, QUERIES = 40, TILE = 64 };
@@ -143,28 +166,54 @@ static void every_offset(void **state) {
                                   .own_begin = len + 3,
                                   .own_len = QUERIES};
         p.rows = len + 3 + QUERIES;
-        fill(&p, true, (uint64_t)len);
-        view w = view_open(&p, false);
-        double *want = doubles(QUERIES * DIM), *bound = doubles(QUERIES * DIM);
-        double lse[QUERIES], lse_bound[QUERIES];
-        float out[QUERIES * DIM];
-        ref_attention(want, w.q, w.k, w.v, p.seqs, 1, 1, 1, DIM, (double)p.scale);
-        forward_on(*state, &p, false, out, NULL);
-        forward_bound(bound, lse, lse_bound, &p, &w);
-        judge("attention behind a span", &p, out, want, bound, DIM, QUERIES * DIM);
-        test_free(want);
-        test_free(bound);
-        view_close(&w);
-        problem_free(&p);
+        forward_judged(*state, &p, 1, "attention behind a span");
     }
+}
+
+/* Decoding takes 256 keys in a block: whole blocks, and one key less and more, for the fewest rows and for the most
+ * that go there; alone, and all at once. */
+static void every_number_of_blocks(void **state) {
+    static const int32_t keys[] = {255, 256, 257, 511, 512, 513, 768};
+    for (int sharp = 1; sharp <= 128; sharp *= 128) {
+        problem all = {.dim = 64, .heads = 2, .kv_heads = 1, .rows = 2};
+        for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+            const mn_attn_seq seq = {
+                .q_len = i % 2 ? 8 : 1, .own_begin = (int32_t)all.rows, .own_len = keys[i]};
+            problem one = {.dim = 64, .heads = 2, .kv_heads = 1, .nseq = 1, .queries = seq.q_len};
+            one.seqs[0] = seq;
+            one.rows = seq.own_begin + keys[i];
+            forward_judged(*state, &one, (float)sharp, "decoding");
+            all.seqs[all.nseq] = seq;
+            all.seqs[all.nseq++].q_begin = (int32_t)all.queries;
+            all.queries += seq.q_len;
+            all.rows = one.rows;
+        }
+        forward_judged(*state, &all, (float)sharp, "decoding of several");
+    }
+}
+
+/* The first and the last sequence have eight blocks each, so that there is no room in the workspace for as
+ * many parts of all: they take several launches. */
+static void more_sequences_than_workspace(void **state) {
+    enum { SPAN = 2000 };
+    problem p = {.dim = 256, .heads = 16, .kv_heads = 1, .nseq = MOST_SEQS, .queries = MOST_SEQS};
+    for (int32_t i = 0; i < MOST_SEQS; i++)
+        p.seqs[i] = (mn_attn_seq){.q_begin = i,
+                                  .q_len = 1,
+                                  .shared_len = {i % (MOST_SEQS - 1) ? 3 : SPAN},
+                                  .own_begin = SPAN + i,
+                                  .own_len = 1};
+    p.rows = SPAN + MOST_SEQS;
+    forward_judged(*state, &p, 1, "decoding many sequences");
 }
 
 static void attention_forward(void **state) { each(state, forward_case); }
 static void attention_backward(void **state) { each(state, backward_case); }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(attention_forward),
-                                       cmocka_unit_test(every_offset),
-                                       cmocka_unit_test(attention_backward)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(attention_forward), cmocka_unit_test(every_offset),
+        cmocka_unit_test(every_number_of_blocks), cmocka_unit_test(more_sequences_than_workspace),
+        cmocka_unit_test(attention_backward)};
     return cmocka_run_group_tests(tests, remote_setup, remote_teardown);
 }

@@ -251,6 +251,30 @@ static void attention_refuses(void **state) {
             "2 heads of size 4 over 3");
 }
 
+/* A range that does not hold the columns, and ids outside of the whole. */
+static void slices_refuse(void **state) {
+    mn_device *dev = *state;
+    mn_row_stat stats[T] = {0};
+    int32_t id[T] = {0, V, 2 * V - 1, 2 * V};
+    const mn_id_range here = {V, 2 * V}, beyond = {V + 1, 2 * V}, before = {-1, 2 * V};
+    mn_tensor logits = f32_2d(T, V), loss = f32_1d(T), x = f32_2d(T, C), table = f32_2d(V, C);
+    mn_tensor ids = mn_tensor_1d(id, MN_I32, T), three = mn_tensor_1d(id, MN_I32, 3);
+    REFUSES(mn_row_stats(dev, stats, &logits, &beyond), "row_stats: ids 10 + 9 of 18");
+    REFUSES(mn_row_stats(dev, stats, &logits, &before), "row_stats: ids -1 + 9 of 18");
+    REFUSES(mn_row_stats_merge(dev, stats, stats, 0, T), "row_stats_merge: 0 slices");
+    MN_ASSERT_FAILS(mn_embed_fwd(dev, &x, &table, &ids, &here), MN_ERR_DATA,
+                    "token 3 has id 18, the model has 18");
+    MN_ASSERT_FAILS(mn_embed_bwd(dev, &table, &x, &ids, &here), MN_ERR_DATA, "id 3 is 18");
+    MN_ASSERT_FAILS(mn_cross_entropy_part(dev, &loss, &logits, stats, &ids, 1, &here), MN_ERR_DATA,
+                    "target 3 is 18");
+    REFUSES(mn_cross_entropy_part(dev, &loss, &logits, stats, &three, 1, &here),
+            "cross_entropy_part: targets");
+    id[3] = 0;
+    MN_ASSERT_OK(mn_embed_fwd(dev, &x, &table, &ids, &here));
+    MN_ASSERT_OK(mn_cross_entropy_part(dev, &loss, &logits, stats, &ids, 1, &here));
+    REFUSES(mn_cross_entropy_part(dev, &loss, &logits, stats, &ids, 1, &beyond), "ids 10 + 9");
+}
+
 static void logits_refuse(void **state) {
     mn_device *dev = *state;
     mn_row_stat stats[T] = {0};
@@ -304,6 +328,7 @@ int main(void) {
         cmocka_unit_test(rope_refuses),
         cmocka_unit_test(attention_refuses),
         cmocka_unit_test(logits_refuse),
+        cmocka_unit_test(slices_refuse),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

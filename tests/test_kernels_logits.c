@@ -67,19 +67,30 @@ static mn_row_stat stat_of(mn_device *dev, float *row, int64_t vocab) {
     return stat;
 }
 
-/* Two equal maxima at any two places of a row, 0 and -0 included: the lower id wins. */
+/* The lower of two equal maxima is found, 0 and -0 being equal. */
+static void tie_case(mn_device *dev, float *row, int n, int i, int j) {
+    for (int k = 0; k < n; k++) row[k] = -1 - (float)k;
+    row[i] = (i + j) % 2 ? 0.0f : -0.0f;
+    row[j] = (i + j) % 3 ? 0.0f : -0.0f;
+    assert_int_equal(stat_of(dev, row, n).best_id, i);
+}
+
+/* At any two places of a short row; in a long one also where a CUDA thread meets both, in single columns and in
+ * groups of four. */
 static void ties_go_to_the_lowest_id(void **state) {
     const devices *all = *state;
-    enum { N = 37 };
-    float row[N];
-    for (int d = 0; d < all->count; d += MAX_TEST_THREADS)
-        for (int i = 0; i < N; i++)
-            for (int j = i; j < N; j++) {
-                for (int k = 0; k < N; k++) row[k] = -1 - (float)k;
-                row[i] = (i + j) % 2 ? 0.0f : -0.0f;
-                row[j] = (i + j) % 3 ? 0.0f : -0.0f;
-                assert_int_equal(stat_of(all->dev[d], row, N).best_id, i);
-            }
+    static const int apart[] = {1, 3, 511, 512, 513, 1024, 2047, 2048, 2049, 4096};
+    enum { N = 37, FOURS = 40, LONG = 4104 };
+    float row[LONG];
+    for (int d = 0; d < all->count; d++) {
+        for (int n = N; n <= FOURS; n += FOURS - N)
+            for (int i = 0; i < n; i++)
+                for (int j = i; j < n; j++) tie_case(all->dev[d], row, n, i, j);
+        for (int n = LONG - 1; n <= LONG; n++)
+            for (size_t k = 0; k < sizeof apart / sizeof *apart; k++)
+                for (int i = 0; i < 8 && i + apart[k] < n; i++)
+                    tie_case(all->dev[d], row, n, i, i + apart[k]);
+    }
     for (int k = 0; k < N; k++) row[k] = -3;
     assert_int_equal(stat_of(all->dev[0], row, N).best_id, 0);
 }

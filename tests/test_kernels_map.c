@@ -58,27 +58,30 @@ static void test_zero(void **state) {
 
 /* Products of two floats are exact in double, and some hundred additions per lane of 1e-16 each grow like a
  * random walk: 1e-14 leaves room. */
-static void test_square_sum(void **state) {
-    const devices *all = *state;
-    for (int i = 0; i < SIZES; i++) {
-        guards g = {0};
-        uint64_t seed = (uint64_t)i;
-        const int64_t n = sizes[i];
-        const float *x = guard_random(&g, n, 1e15, &seed);
-        long double exact = 5;
-        for (int64_t j = 0; j < n; j++) exact += (long double)x[j] * (long double)x[j];
-        const double want = (double)exact;
-        double first = 0;
-        for (int d = 0; d < all->count; d++) {
-            double sum = 5; /* added to */
-            const mn_tensor tx = flat(x, n);
-            MN_ASSERT_OK(mn_square_sum(all->dev[d], &sum, &tx));
-            assert_true(fabs(sum - want) <= 1e-14 * want);
-            if (all->dev[d]->threads == 1) first = sum;
-            assert_memory_equal(&sum, &first, sizeof sum);
-        }
-        guard_free(&g);
+static void square_sum_case(const devices *all, int64_t n) {
+    const double before = 5e30; /* added to; of the size of what is added */
+    guards g = {0};
+    uint64_t seed = (uint64_t)n;
+    const float *x = guard_random(&g, n, 1e15, &seed);
+    long double exact = (long double)before;
+    for (int64_t j = 0; j < n; j++) exact += (long double)x[j] * (long double)x[j];
+    const double want = (double)exact;
+    double first = 0;
+    for (int d = 0; d < all->count; d++) {
+        double sum = before;
+        const mn_tensor tx = flat(x, n);
+        MN_ASSERT_OK(mn_square_sum(all->dev[d], &sum, &tx));
+        assert_true(fabs(sum - want) <= 1e-14 * want);
+        if (all->dev[d]->threads == 1) first = sum;
+        assert_memory_equal(&sum, &first, sizeof sum);
     }
+    guard_free(&g);
+}
+
+static void test_square_sum(void **state) {
+    for (int i = 0; i < SIZES; i++) square_sum_case(*state, sizes[i]);
+    square_sum_case(*state,
+                    1100003); /* more parts, and more groups of a thread, than CUDA adds at once */
 }
 
 static void test_row_norms(void **state) {
@@ -272,7 +275,9 @@ static void cast_case(const devices *all, mn_dtype to, mn_dtype from, const void
     }
     for (int d = 0; d < all->count; d++) {
         guards g = {0};
-        mn_tensor ty = mn_tensor_1d(guard_bytes(&g, (size_t)n * mn_dtype_size(to)), to, n);
+        const int64_t odd = n / 16 %
+                            2; /* with one element more, the result begins elsewhere than x */
+        mn_tensor ty = mn_tensor_1d(guard_bytes(&g, (size_t)(n + odd) * mn_dtype_size(to)), to, n);
         const mn_tensor tx = mn_tensor_1d((void *)(uintptr_t)x, from, n);
         MN_ASSERT_OK(mn_cast(all->dev[d], &ty, &tx));
         for (int64_t i = 0; i < n; i++)

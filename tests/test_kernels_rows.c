@@ -155,8 +155,10 @@ static void norm_case(const devices *all, bool layer, double offset, int64_t row
     uint64_t state = (uint64_t)(rows * 100 + dim);
     const int64_t n = rows * dim;
     const float eps = 1e-5f;
+    const int64_t odd = rows % 2; /* with one element more, weights begin elsewhere than rows */
     float *x = norm_input(&g, offset, rows, dim, &state), *y = guard_f32(&g, n);
-    float *weight = guard_random(&g, dim, 2, &state), *bias = guard_random(&g, dim, 2, &state);
+    float *weight = guard_random(&g, dim + odd, 2, &state);
+    float *bias = guard_random(&g, dim, 2, &state);
     double *dx = doubles_of(x, MN_F32, n), *dw = doubles_of(weight, MN_F32, dim);
     double *db = doubles_of(bias, MN_F32, dim), *want = doubles(n), *bound = doubles(n);
     if (layer) ref_layernorm(want, dx, dw, db, (double)eps, rows, dim);
@@ -273,8 +275,9 @@ static void silu_over_the_whole_range(void **state) {
 
 static void test_count_nonfinite(void **state) {
     const devices *all = *state;
-    static const int64_t sizes[] = {0,  1,  15, 16,    17,    31,    33,
-                                    63, 64, 65, 16383, 16384, 16385, 50001};
+    /* the last one: more than a CUDA thread's four groups in each of its blocks */
+    static const int64_t sizes[] = {0,  1,  15,    16,    17,    31,    33,     63,
+                                    64, 65, 16383, 16384, 16385, 50001, 1100003};
     static const float bad[] = {NAN, INFINITY, -INFINITY};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         guards g = {0};

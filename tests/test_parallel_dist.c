@@ -37,6 +37,8 @@ static mn_status open_bench(rank_bench *b, const trial *t, mn_comm *comm) {
     static const int64_t blocks[VARIANTS][2] = {{0, 0}, {0, 1}, {1, 1}};
     MN_TRY(mn_device_open(&b->device, "cpu", 1));
     MN_TRY(mn_model_open(&b->model, mn_test_source(t->folder).text, b->device, comm));
+    /* Slices of half precision in panels, as programs have them; where samples are drawn, as they lie. */
+    if (t->temperature == 0 && t->broken < 0) MN_TRY(mn_model_pack(b->model));
     for (int v = 1; v < VARIANTS; v++) {
         const mn_memory_options shape = {.name = v == 1 ? "doc" : "temp",
                                          .hidden = 6 + v, /* six ranks have one unit each, or two */

@@ -19,10 +19,22 @@ typedef struct told {
     float *hidden;                       /* (TAPE_TOKENS, C) what enters the memory */
     part parts[MOST_PARTS];
     int64_t count;
+    mn_status status; /* with a breakage */
+    char error[512];
+    bool overflow;
 } told;
+
+/* What is broken at rank 1 before the step. */
+typedef enum breakage {
+    NOTHING,
+    OWN_WEIGHT,   /* of its slice of a memory */
+    OWN_GRADIENT, /* what was added up before, of that slice */
+    OWN_OVERFLOW, /* the same, and gradients may overflow */
+} breakage;
 
 typedef struct trial {
     const char *folder;
+    breakage breakage;
     bool full;
     int every; /* every `every`-th token has a target */
     told ranks[MOST_RANKS];
@@ -40,8 +52,11 @@ static mn_status open_bench(rank_bench *b, const trial *t, mn_comm *comm) {
     static const int64_t blocks[] = {0, 1};
     const mn_memory_options shape = {
         .name = "m", .hidden = HIDDEN, .blocks = blocks, .block_count = 2, .gate = 0.7, .seed = 3};
-    const mn_tape_options options = {
-        .max_tokens = TAPE_TOKENS, .max_seqs = TAPE_SEQS, .loss_rows = 16, .full = t->full};
+    const mn_tape_options options = {.max_tokens = TAPE_TOKENS,
+                                     .max_seqs = TAPE_SEQS,
+                                     .loss_rows = 16,
+                                     .full = t->full,
+                                     .may_overflow = t->breakage == OWN_OVERFLOW};
     const mn_train_options none = {0}; /* nothing decays */
     MN_TRY(mn_device_open(&b->device, "cpu", 1));
     MN_TRY(mn_model_open(&b->stored, mn_test_source(t->folder).text, b->device, comm));
@@ -103,11 +118,23 @@ static mn_status passes(rank_bench *b, const trial *t, told *out) {
     return take_gradients(out, b);
 }
 
+static void broken_step(rank_bench *b, const trial *t, told *out) {
+    tape_batch batch;
+    mn_memory *at = t->breakage == OWN_WEIGHT ? b->memory : b->params.memory_grads;
+    tape_batch_fill(&batch, b->stored->config.vocab, 1);
+    if (mn_comm_rank(b->stored->tp) == 1) ((float *)at->layers[1].up_w.data)[3] = NAN;
+    out->status = mn_tape_step(b->tape, &batch.batch, NULL, 1, &out->loss[0]);
+    out->overflow = mn_tape_overflow(b->tape);
+    snprintf(out->error, sizeof out->error, "%s", out->status == MN_OK ? "" : mn_error());
+}
+
 static mn_status run_rank(mn_comm *comm, void *context) {
     trial *t = context;
     rank_bench b = {0};
     mn_status st = open_bench(&b, t, comm);
-    if (st == MN_OK) st = passes(&b, t, &t->ranks[mn_comm_rank(comm)]);
+    told *out = &t->ranks[mn_comm_rank(comm)];
+    if (st == MN_OK && t->breakage != NOTHING) broken_step(&b, t, out);
+    else if (st == MN_OK) st = passes(&b, t, out);
     close_bench(&b);
     return st;
 }
@@ -184,10 +211,10 @@ static int64_t sums_of_full_step(const char *folder, int64_t outputs) {
     return 2 * (1 + c.layers * (c.parallel_residual ? 1 : 2)) + 2 * ((outputs + 15) / 16);
 }
 
-static trial *run(const char *folder, bool full, int every, int size) {
+static trial *run(const char *folder, bool full, int every, int size, breakage what) {
     trial *t = calloc(1, sizeof *t);
     assert_non_null(t);
-    *t = (trial){.folder = folder, .full = full, .every = every};
+    *t = (trial){.folder = folder, .full = full, .every = every, .breakage = what};
     if (size == 1) MN_ASSERT_OK(run_rank(NULL, t));
     else MN_ASSERT_OK(mn_comm_threads(size, PATIENCE, run_rank, t));
     return t;
@@ -196,10 +223,10 @@ static trial *run(const char *folder, bool full, int every, int size) {
 static void check(bool full) {
     for (int k = 0; k < LAYOUTS; k++)
         for (int every = 1; every <= 3; every += 2) {
-            trial *one = run(layouts[k].folder, full, every, 1);
+            trial *one = run(layouts[k].folder, full, every, 1, NOTHING);
             for (int s = 0; s < 2; s++) {
                 const int size = layouts[k].sizes[s];
-                trial *many = run(layouts[k].folder, full, every, size);
+                trial *many = run(layouts[k].folder, full, every, size, NOTHING);
                 if (full)
                     assert_int_equal(
                         many->ranks[1].sums,
@@ -223,10 +250,34 @@ static void gradients_of_all_weights_are_those_of_one_process(void **state) {
     check(true);
 }
 
+/* What goes wrong at one rank alone is known to all, in the same words. */
+static void ranks_come_to_one_verdict(void **state) {
+    (void)state;
+    static const char *const said[] = {[OWN_WEIGHT] = "memory m: 1 of",
+                                       [OWN_GRADIENT] = "of the memory's gradient behind block 1",
+                                       [OWN_OVERFLOW] = ""};
+    for (int k = 0; k < LAYOUTS; k++)
+        for (int what = OWN_WEIGHT; what <= OWN_OVERFLOW; what++) {
+            const int size = layouts[k].sizes[1];
+            const bool overflows = what == OWN_OVERFLOW;
+            trial *t = run(layouts[k].folder, false, 1, size, (breakage)what);
+            for (int r = 0; r < size; r++) {
+                const told *one = &t->ranks[r];
+                assert_int_equal(one->status, overflows ? MN_OK : MN_ERR_NUMERIC);
+                assert_true(one->overflow == overflows || what == OWN_GRADIENT);
+                assert_string_equal(one->error, t->ranks[0].error);
+                if (!strstr(one->error, said[what]))
+                    fail_msg("'%s' does not say '%s'", one->error, said[what]);
+            }
+            trial_free(t);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_of_a_memory_are_those_of_one_process),
         cmocka_unit_test(gradients_of_all_weights_are_those_of_one_process),
+        cmocka_unit_test(ranks_come_to_one_verdict),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

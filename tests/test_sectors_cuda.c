@@ -187,6 +187,10 @@ static void logits_move_once(void **state) {
     sectors s = sectors_begin(*state, "cross entropy");
     mn_tensor x = matrix(&s, ROWS, V, 2), id = ids(&s, ROWS, 777, V), out = vector(&s, ROWS, 1);
     COUNT(&s, mn_cross_entropy(dev, &out, &x, &id, 1));
+    s = sectors_begin(*state, "cross entropy of a slice");
+    x = matrix(&s, ROWS, V, 2), id = ids(&s, ROWS, 777, V), out = vector(&s, ROWS, 1);
+    const mn_row_stat *stats = remote_bytes(&s.r, ROWS * sizeof *stats);
+    COUNT(&s, mn_cross_entropy_part(dev, &out, &x, stats, &id, 1, NULL));
     s = sectors_begin(*state, "row statistics");
     x = matrix(&s, ROWS, V, 1);
     COUNT(&s, mn_row_stats(dev, remote_bytes(&s.r, ROWS * sizeof(mn_row_stat)), &x, NULL));

@@ -22,6 +22,7 @@ typedef struct job {
     const char *dir, *other; /* to read, to write */
     mn_dtype dtype;
     int64_t hidden;
+    bool far; /* on devices with a memory of their own */
 } job;
 
 typedef struct rank_bench {
@@ -34,6 +35,13 @@ static inline void close_rank(rank_bench *b) {
     mn_memory_close(&b->memory);
     mn_model_close(&b->model);
     mn_device_close(&b->device);
+}
+
+/* The CPU; a far one takes all ways that one takes whose memory the host cannot reach. */
+static inline mn_status open_device(rank_bench *b, const job *j, int threads) {
+    MN_TRY(mn_device_open(&b->device, "cpu", threads));
+    if (j->far) b->device->host_memory = false;
+    return MN_OK;
 }
 
 static inline mn_test_path golden(const char *name) {

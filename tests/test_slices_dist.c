@@ -2,6 +2,8 @@
  * weights come about, and the files that they write are those of one rank. Ranks are threads. */
 #include "test_slices.h"
 
+#include <math.h>
+
 /* Models of both architectures: fused and separate, tied and untied, fp32, fp16 and bf16, safetensors and .bin;
  * key-value heads as many as heads, fewer, and one; sizes that ranks divide with a remainder. The numbers of ranks
  * that can share each. */
@@ -17,7 +19,11 @@ enum { MODELS = sizeof models / sizeof *models };
 /* Runs `rank_main` with each number of ranks for model k. */
 static void over_ranks(int k, const job *j, mn_comm_main *rank_main) {
     for (int i = 0; models[k].ranks[i]; i++)
-        MN_ASSERT_OK(mn_comm_threads(models[k].ranks[i], TIMEOUT, rank_main, (void *)(uintptr_t)j));
+        for (int far = 0; far < 2; far++) {
+            job now = *j;
+            now.far = far;
+            MN_ASSERT_OK(mn_comm_threads(models[k].ranks[i], TIMEOUT, rank_main, &now));
+        }
 }
 
 /* ---- what a slice is ---- */
@@ -93,13 +99,50 @@ static mn_status same_model(mn_comm *comm, mn_model *model, mn_model *whole) {
     return MN_OK;
 }
 
+/* Columns go to a far device in pieces: larger matrices than models of tests have, and stretches that begin and end
+ * within rows. */
+static void test_pieces(void **state) {
+    enum { ROWS = 3001, WHOLE = 4001, BEGIN = 999, COUNT = 2003 };
+    const mn_slice slice = {.axis = 1, .begin = BEGIN, .count = COUNT, .whole = WHOLE};
+    const int64_t all = (int64_t)ROWS * COUNT;
+    const int64_t stretches[][2] = {{0, all}, {1, all - 1}, {COUNT - 1, 2}, {COUNT, COUNT},
+                                    {7, 0},   {5, 3},       {all - 1, 1},   {12345, (4 << 20) + 1}};
+    float *numbers = malloc((size_t)ROWS * WHOLE * sizeof *numbers);
+    float *got = malloc((size_t)all * sizeof *got);
+    (void)state;
+    assert_true(numbers && got);
+    for (int64_t i = 0; i < (int64_t)ROWS * WHOLE; i++) numbers[i] = (float)i; /* below 2^24 */
+    const mn_stored stored = {.name = "numbers",
+                              .view = mn_tensor_2d(numbers, MN_F32, ROWS, WHOLE)};
+    const mn_tensor part = mn_tensor_2d(NULL, MN_F32, ROWS, COUNT);
+    for (int far = 0; far < 2; far++) {
+        const job j = {.far = far};
+        rank_bench b = {0};
+        MN_ASSERT_OK(open_device(&b, &j, 1));
+        for (size_t k = 0; k < sizeof stretches / sizeof *stretches; k++) {
+            const int64_t first = stretches[k][0], count = stretches[k][1];
+            const mn_tensor to = mn_tensor_1d(got, MN_F32, count);
+            memset(got, 0xff, (size_t)all * sizeof *got);
+            MN_ASSERT_OK(mn_slice_load_some(b.device, &to, &part, first, &slice, &stored));
+            for (int64_t i = 0; i < count; i++) {
+                const int64_t row = (first + i) / COUNT, col = (first + i) % COUNT + BEGIN;
+                assert_true(got[i] == (float)(row * WHOLE + col));
+            }
+            assert_true(count == all || isnan(got[count]));
+        }
+        close_rank(&b);
+    }
+    free(got);
+    free(numbers);
+}
+
 /* ---- models ---- */
 
 static mn_status opens(mn_comm *comm, void *context) {
     const job *j = context;
     rank_bench b = {0};
     mn_status st = MN_OK;
-    MN_GOTO(mn_device_open(&b.device, "cpu", 1));
+    MN_GOTO(open_device(&b, j, 1));
     MN_GOTO(mn_model_open(&b.model, j->dir, b.device, comm));
     MN_GOTO(same_model(comm, b.model, j->whole));
     MN_GOTO(mn_model_check_finite(b.model));
@@ -136,7 +179,7 @@ static mn_status draws(mn_comm *comm, void *context) {
     const mn_model_config *c = &j->whole->config;
     rank_bench b = {0};
     mn_status st = MN_OK;
-    MN_GOTO(mn_device_open(&b.device, "cpu", 2));
+    MN_GOTO(open_device(&b, j, 2));
     MN_GOTO(j->dtype == MN_DTYPES
                 ? mn_model_init(&b.model, c, "new", 7, b.device, comm)
                 : mn_model_random(&b.model, c, "new", j->dtype, 7, b.device, comm));
@@ -172,7 +215,7 @@ static mn_status trains(mn_comm *comm, void *context) {
     rank_bench b = {0};
     mn_model *copy = NULL, *zeros = NULL;
     mn_status st = MN_OK;
-    MN_GOTO(mn_device_open(&b.device, "cpu", 1));
+    MN_GOTO(open_device(&b, j, 1));
     MN_GOTO(mn_model_open(&b.model, j->dir, b.device, comm));
     MN_GOTO(mn_model_trainable(&copy, b.model));
     MN_GOTO(mn_model_like(&zeros, b.model));
@@ -224,7 +267,7 @@ static mn_status saves(mn_comm *comm, void *context) {
     const job *j = context;
     rank_bench b = {0};
     mn_status st = MN_OK;
-    MN_GOTO(mn_device_open(&b.device, "cpu", 1));
+    MN_GOTO(open_device(&b, j, 1));
     MN_GOTO(mn_model_open(&b.model, j->dir, b.device, comm));
     st = mn_model_save(b.model, j->other, j->dtype);
 done:
@@ -242,6 +285,7 @@ static void test_save(void **state) {
         for (int i = 1; models[k].ranks[i]; i++) {
             const mn_test_path several = mn_test_tmpdir();
             j.other = several.text;
+            j.far = i % 2;
             MN_ASSERT_OK(mn_comm_threads(models[k].ranks[i], TIMEOUT, saves, &j));
             same_file(one.text, several.text, "model.safetensors");
             same_file(one.text, several.text, "config.json");
@@ -276,7 +320,7 @@ static mn_status shares_memory(mn_comm *comm, void *context) {
     rank_bench b = {0};
     mn_memory *loaded = NULL, *like = NULL;
     mn_status st = MN_OK;
-    MN_GOTO(mn_device_open(&b.device, "cpu", 1));
+    MN_GOTO(open_device(&b, j, 1));
     MN_GOTO(mn_model_open(&b.model, j->whole->path, b.device, comm));
     MN_GOTO(mn_memory_create(&b.memory, b.model, &o));
     MN_GOTO(same_memory(comm, b.memory, j->memory));
@@ -312,6 +356,7 @@ static void test_memory(void **state) {
             const int size = models[which].ranks[i];
             const mn_test_path several = mn_test_tmpdir();
             j.other = several.text;
+            j.far = i % 2;
             MN_ASSERT_OK(mn_comm_threads(size, TIMEOUT, shares_memory, &j));
             same_file(one.text, several.text, "adapter_model.safetensors");
             same_file(one.text, several.text, "adapter_config.json");
@@ -326,9 +371,9 @@ static void test_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open),      cmocka_unit_test(test_draw),
-        cmocka_unit_test(test_trainable), cmocka_unit_test(test_save),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_pieces), cmocka_unit_test(test_open),
+        cmocka_unit_test(test_draw),   cmocka_unit_test(test_trainable),
+        cmocka_unit_test(test_save),   cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

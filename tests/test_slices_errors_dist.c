@@ -5,7 +5,7 @@
 static mn_status only_opens(mn_comm *comm, void *context) {
     const job *j = context;
     rank_bench b = {0};
-    mn_status st = mn_device_open(&b.device, "cpu", 1);
+    mn_status st = open_device(&b, j, 1);
     if (st == MN_OK) st = mn_model_open(&b.model, j->dir, b.device, comm);
     close_rank(&b);
     return st;
@@ -81,7 +81,7 @@ static mn_status names_broken(mn_comm *comm, void *context) {
     rank_bench b = {0};
     mn_error_record mine, all[MOST];
     mn_status st = MN_OK;
-    MN_GOTO(mn_device_open(&b.device, "cpu", 1));
+    MN_GOTO(open_device(&b, j, 1));
     MN_GOTO(mn_model_open(&b.model, j->dir, b.device, comm));
     memset(&mine, 0, sizeof mine);
     const mn_status found = mn_model_check_finite(b.model);
@@ -144,7 +144,7 @@ static mn_status creates(mn_comm *comm, void *context) {
     const mn_memory_options o = {.name = "shared", .hidden = j->hidden, .from = 0, .to = 1};
     rank_bench b = {0};
     mn_status st = MN_OK;
-    MN_GOTO(mn_device_open(&b.device, "cpu", 1));
+    MN_GOTO(open_device(&b, j, 1));
     MN_GOTO(mn_model_open(&b.model, j->dir, b.device, comm));
     st = mn_memory_create(&b.memory, b.model, &o);
 done:
@@ -167,7 +167,7 @@ static mn_status cannot_save(mn_comm *comm, void *context) {
     const job *j = context;
     rank_bench b = {0};
     mn_status st = MN_OK;
-    MN_GOTO(mn_device_open(&b.device, "cpu", 1));
+    MN_GOTO(open_device(&b, j, 1));
     MN_GOTO(mn_model_open(&b.model, j->dir, b.device, comm));
     const mn_status saved = mn_model_save(b.model, j->other, MN_F32);
     const bool named = saved == MN_ERR_IO && strstr(mn_error(), j->other) != NULL;

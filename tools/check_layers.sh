@@ -13,10 +13,11 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 modules='
 base   |                           | status buf half rng log signals version
 core   | base                      | file json tensor
-ops    | core                      | arena device kernels ops plugin
+ops    | core                      | arena device kernels ops plugin range
 cpu    | ops                       |
 cuda   | ops                       |
 comm   | ops                       | comm
+tally  | cpu cuda comm             | tally
 mpi    | comm                      |
 io     | core                      | checkpoint
 text   | core                      | tokenizer
@@ -25,7 +26,7 @@ fever  | text                      | fever
 train  | model fever comm report   | train train_data train_keys
 eval   | model fever comm report   | complete evaluate results stats
 report | core                      | table report tensorboard
-cli    | train eval report cpu     | mneme
+cli    | train eval report cpu tally | mneme
 '
 
 # Reads the table and then "FILE:LINE:#include ..." lines; prints what is wrong.

@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/fields.h"
+#include "mneme/comm.h"
 #include "mneme/device.h"
 #include "mneme/version.h"
 
@@ -22,6 +23,7 @@ typedef struct findings {
     mn_cuda_state cuda;
     char gpus[MAX_GPUS][128];
     int gpu_count;
+    mn_mpi_state mpi;
 } findings;
 
 static mn_status examine(findings *f, int threads) {
@@ -30,6 +32,7 @@ static mn_status examine(findings *f, int threads) {
     MN_TRY(mn_device_open(&cpu, "cpu", threads));
     memcpy(f->cpu, cpu->description, sizeof f->cpu);
     mn_device_close(&cpu);
+    mn_mpi_probe(&f->mpi);
     if (!mn_cuda_probe(&f->cuda)) return MN_OK;
     f->gpu_count = f->cuda.devices < MAX_GPUS ? f->cuda.devices : MAX_GPUS;
     for (int i = 0; i < f->gpu_count; i++)
@@ -49,6 +52,12 @@ static mn_status print_text(mn_buf *out, const findings *f) {
     if (c->libraries[0]) MN_TRY(mn_buf_printf(out, "  runtime %s\n", c->libraries));
     for (int i = 0; i < f->gpu_count; i++)
         MN_TRY(mn_buf_printf(out, "  cuda:%-2d %s\n", i, f->gpus[i]));
+    const mn_mpi_state *m = &f->mpi;
+    MN_TRY(mn_buf_printf(out, "MPI       %s\n", m->why[0] ? "is not there" : "can be used"));
+    if (m->why[0]) MN_TRY(mn_buf_printf(out, "  because %s\n", m->why));
+    else MN_TRY(mn_buf_printf(out, "  library %s\n", m->library));
+    if (m->launcher[0])
+        MN_TRY(mn_buf_printf(out, "  started %d times by %s\n", m->started, m->launcher));
     return mn_buf_printf(out, "--device auto takes %s\n", c->devices > 0 ? "cuda:0" : "cpu");
 }
 
@@ -70,6 +79,14 @@ static mn_status print_json(mn_buf *out, const findings *f) {
         MN_TRY(mn_json_quote(out, f->gpus[i], strlen(f->gpus[i])));
     }
     MN_TRY(mn_buf_puts(out, "]}"));
+    const mn_mpi_state *m = &f->mpi;
+    MN_TRY(mn_field_object(out, "mpi"));
+    MN_TRY(mn_field_bool(out, "usable", !m->why[0]));
+    MN_TRY(mn_field_text(out, "why", m->why[0] ? m->why : NULL));
+    MN_TRY(mn_field_text(out, "plugin", m->plugin[0] ? m->plugin : NULL));
+    MN_TRY(mn_field_text(out, "library", m->library[0] ? m->library : NULL));
+    MN_TRY(mn_field_text(out, "launcher", m->launcher[0] ? m->launcher : NULL));
+    MN_TRY(mn_buf_puts(out, "}"));
     MN_TRY(mn_field_text(out, "auto", c->devices > 0 ? "cuda:0" : "cpu"));
     return mn_buf_puts(out, "}\n");
 }
@@ -88,8 +105,8 @@ static mn_status run(const mn_cli *cli, const void *options) {
 static const mn_command command = {
     .name = "doctor",
     .about =
-        "Shows what this machine offers to compute with: the processor, the GPUs, and why a GPU "
-        "is not used when it is not.",
+        "Shows what this machine offers to compute with: the processor, the GPUs and why a GPU "
+        "is not used when it is not, and the MPI that brings several processes together.",
     .rows = rows,
     .row_count = sizeof rows / sizeof *rows,
     .examples = {"mneme doctor", "mneme doctor --json", "mneme doctor --threads 4"},

@@ -15,6 +15,7 @@ mn_status mn_cmd_report(int argc, char **argv);
 mn_status mn_cmd_inspect(int argc, char **argv);
 mn_status mn_cmd_bench(int argc, char **argv);
 mn_status mn_cmd_doctor(int argc, char **argv);
+mn_status mn_cmd_plan(int argc, char **argv);
 mn_status mn_cmd_run(int argc, char **argv);
 
 #endif

@@ -20,6 +20,7 @@ static const struct {
     {"run", "a whole experiment from one config file", mn_cmd_run},
     {"report", "tables and plots of run folders", mn_cmd_report},
     {"inspect", "what is in a model folder or a weight file", mn_cmd_inspect},
+    {"plan", "memory and time of a model over GPUs, calculated", mn_cmd_plan},
     {"bench", "speed of this machine on a model's work", mn_cmd_bench},
     {"doctor", "what this machine offers to compute with", mn_cmd_doctor},
 };

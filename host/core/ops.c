@@ -14,8 +14,8 @@ mn_status mn_embed_fwd(mn_device *dev, mn_tensor *x, const mn_tensor *table, con
         MN_CHECK(id[t] >= 0 && id[t] < here.total, MN_ERR_DATA,
                  "token %lld has id %d, the model has %lld", (long long)t, id[t],
                  (long long)here.total);
-    return dev->k->embed_fwd(dev->stream, x->data, table->data, table->dtype, id, here.begin, vocab,
-                             tokens, dim);
+    return MN_RUN(dev, embed_fwd, x->data, table->data, table->dtype, id, here.begin, vocab, tokens,
+                  dim);
 }
 
 mn_status mn_layernorm_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x,
@@ -25,8 +25,7 @@ mn_status mn_layernorm_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x,
     MN_TRY(want("layernorm", "y", y, MN_F32, 2, rows, dim, ANY));
     MN_TRY(want("layernorm", "weight", weight, MN_F32, 1, dim, ANY, ANY));
     MN_TRY(want("layernorm", "bias", bias, MN_F32, 1, dim, ANY, ANY));
-    return dev->k->layernorm_fwd(dev->stream, y->data, x->data, weight->data, bias->data, eps, rows,
-                                 dim);
+    return MN_RUN(dev, layernorm_fwd, y->data, x->data, weight->data, bias->data, eps, rows, dim);
 }
 
 mn_status mn_rmsnorm_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x, const mn_tensor *weight,
@@ -35,7 +34,7 @@ mn_status mn_rmsnorm_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x, const
     MN_TRY(want("rmsnorm", "x", x, MN_F32, 2, rows, dim, ANY));
     MN_TRY(want("rmsnorm", "y", y, MN_F32, 2, rows, dim, ANY));
     MN_TRY(want("rmsnorm", "weight", weight, MN_F32, 1, dim, ANY, ANY));
-    return dev->k->rmsnorm_fwd(dev->stream, y->data, x->data, weight->data, eps, rows, dim);
+    return MN_RUN(dev, rmsnorm_fwd, y->data, x->data, weight->data, eps, rows, dim);
 }
 
 mn_status mn_linear_fwd(mn_device *dev, mn_tensor *y, int64_t ldy, const mn_tensor *x,
@@ -48,8 +47,8 @@ mn_status mn_linear_fwd(mn_device *dev, mn_tensor *y, int64_t ldy, const mn_tens
     MN_CHECK(ldy >= n, MN_ERR_USAGE, "linear: rows of %lld do not hold %lld outputs",
              (long long)ldy, (long long)n);
     if (bias) MN_TRY(want("linear", "bias", bias, MN_F32, 1, n, ANY, ANY));
-    return dev->k->linear_fwd(dev->stream, y->data, ldy, x->data, w->data, w->dtype, w->layout,
-                              bias ? bias->data : NULL, epilogue, compute, m, n, k);
+    return MN_RUN(dev, linear_fwd, y->data, ldy, x->data, w->data, w->dtype, w->layout,
+                  bias ? bias->data : NULL, epilogue, compute, m, n, k);
 }
 
 mn_status mn_rope_store_fwd(mn_device *dev, mn_tensor *q, mn_kv_layer kv, const mn_tensor *qkv,
@@ -76,8 +75,8 @@ mn_status mn_rope_store_fwd(mn_device *dev, mn_tensor *q, mn_kv_layer kv, const 
         MN_CHECK(row[t] >= 0 && row[t] < kv.rows, MN_ERR_USAGE,
                  "%s: cache row %d, the cache has %lld", op, row[t], (long long)kv.rows);
     }
-    return dev->k->rope_store_fwd(dev->stream, q->data, kv, qkv->data, layout, cos_table->data,
-                                  sin_table->data, position, row, tokens);
+    return MN_RUN(dev, rope_store_fwd, q->data, kv, qkv->data, layout, cos_table->data,
+                  sin_table->data, position, row, tokens);
 }
 
 static mn_status want_span(const mn_kv_layer *kv, int64_t seq, int32_t begin, int32_t len) {
@@ -109,16 +108,15 @@ mn_status mn_attention_fwd(mn_device *dev, mn_tensor *out, mn_tensor *lse, const
                  MN_ERR_USAGE, "attention: sequence %lld has queries %d + %d of %lld, %d own rows",
                  (long long)i, s->q_begin, s->q_len, (long long)tokens, s->own_len);
     }
-    return dev->k->attention_fwd(dev->stream, out->data, lse ? lse->data : NULL, q->data, kv, seqs,
-                                 heads, scale, compute);
+    return MN_RUN(dev, attention_fwd, out->data, lse ? lse->data : NULL, q->data, kv, seqs, heads,
+                  scale, compute);
 }
 
 mn_status mn_swiglu_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *gate, const mn_tensor *up) {
     MN_TRY(want("swiglu", "gate", gate, MN_F32, 2, ANY, ANY, ANY));
     MN_TRY(want_like("swiglu", "up", up, gate));
     MN_TRY(want_like("swiglu", "y", y, gate));
-    return dev->k->swiglu_fwd(dev->stream, y->data, gate->data, up->data, gate->shape[0],
-                              gate->shape[1]);
+    return MN_RUN(dev, swiglu_fwd, y->data, gate->data, up->data, gate->shape[0], gate->shape[1]);
 }
 
 mn_status mn_gather_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x, const mn_tensor *rows) {
@@ -130,7 +128,7 @@ mn_status mn_gather_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x, const 
     for (int64_t i = 0; dev->host_memory && i < m; i++)
         MN_CHECK(row[i] >= 0 && row[i] < x->shape[0], MN_ERR_USAGE, "gather: row %d of %lld",
                  row[i], (long long)x->shape[0]);
-    return dev->k->gather_fwd(dev->stream, y->data, x->data, row, m, dim);
+    return MN_RUN(dev, gather_fwd, y->data, x->data, row, m, dim);
 }
 
 mn_status mn_row_stats(mn_device *dev, mn_row_stat *stats, const mn_tensor *logits,
@@ -138,15 +136,15 @@ mn_status mn_row_stats(mn_device *dev, mn_row_stat *stats, const mn_tensor *logi
     mn_id_range here;
     MN_TRY(want("row_stats", "logits", logits, MN_F32, 2, ANY, ANY, ANY));
     MN_TRY(want_range("row_stats", &here, range, logits->shape[1]));
-    return dev->k->row_stats(dev->stream, stats, logits->data, here.begin, logits->shape[0],
-                             logits->shape[1]);
+    return MN_RUN(dev, row_stats, stats, logits->data, here.begin, logits->shape[0],
+                  logits->shape[1]);
 }
 
 mn_status mn_row_stats_merge(mn_device *dev, mn_row_stat *stats, const mn_row_stat *parts,
                              int64_t slices, int64_t rows) {
     MN_CHECK(slices > 0 && rows >= 0, MN_ERR_USAGE, "row_stats_merge: %lld slices of %lld rows",
              (long long)slices, (long long)rows);
-    return dev->k->row_stats_merge(dev->stream, stats, parts, slices, rows);
+    return MN_RUN(dev, row_stats_merge, stats, parts, slices, rows);
 }
 
 mn_status mn_row_difference(mn_device *dev, mn_tensor *out, const mn_tensor *x,
@@ -155,7 +153,7 @@ mn_status mn_row_difference(mn_device *dev, mn_tensor *out, const mn_tensor *x,
     MN_TRY(want("row_difference", "x", x, MN_F32, 2, rows, dim, ANY));
     MN_TRY(want("row_difference", "y", y, MN_F32, 2, rows, dim, ANY));
     MN_TRY(want("row_difference", "out", out, MN_F32, 1, rows, ANY, ANY));
-    return dev->k->row_difference(dev->stream, out->data, x->data, y->data, rows, dim);
+    return MN_RUN(dev, row_difference, out->data, x->data, y->data, rows, dim);
 }
 
 mn_status mn_logprob_gather(mn_device *dev, mn_tensor *out, const mn_tensor *logits,
@@ -173,8 +171,8 @@ mn_status mn_logprob_gather(mn_device *dev, mn_tensor *out, const mn_tensor *log
         MN_CHECK(r[i] >= 0 && r[i] < logits->shape[0] && v[i] >= 0 && v[i] < here.total,
                  MN_ERR_USAGE, "logprob_gather: row %d, id %d of (%lld, %lld)", r[i], v[i],
                  (long long)logits->shape[0], (long long)here.total);
-    return dev->k->logprob_gather(dev->stream, out->data, logits->data, stats, r, v, here.begin, n,
-                                  logits->shape[1]);
+    return MN_RUN(dev, logprob_gather, out->data, logits->data, stats, r, v, here.begin, n,
+                  logits->shape[1]);
 }
 
 mn_status mn_sample(mn_device *dev, mn_tensor *ids, const mn_tensor *logits, const mn_tensor *u,
@@ -185,12 +183,12 @@ mn_status mn_sample(mn_device *dev, mn_tensor *ids, const mn_tensor *logits, con
     MN_TRY(want("sample", "u", u, MN_F32, 1, rows, ANY, ANY));
     MN_CHECK(temperature > 0, MN_ERR_USAGE, "sample: temperature %g must be above 0",
              (double)temperature);
-    return dev->k->sample(dev->stream, ids->data, logits->data, u->data, temperature, rows,
-                          logits->shape[1]);
+    return MN_RUN(dev, sample, ids->data, logits->data, u->data, temperature, rows,
+                  logits->shape[1]);
 }
 
 mn_status mn_count_nonfinite(mn_device *dev, int64_t *count, const mn_tensor *x) {
     MN_CHECK(x->dtype == MN_F32, MN_ERR_USAGE, "count_nonfinite: x is %s, F32 expected",
              mn_dtype_name(x->dtype));
-    return dev->k->count_nonfinite(dev->stream, count, x->data, mn_tensor_count(x));
+    return MN_RUN(dev, count_nonfinite, count, x->data, mn_tensor_count(x));
 }

@@ -4,6 +4,10 @@
 
 #include "mneme/ops.h"
 
+/* MN_RUN(dev, add, y, x, n): the row `add` of kernels.def on the device's stream; its status. A range of its own, so
+ * that profilers see the same names on all backends. */
+#define MN_RUN(dev, name, ...) MN_RANGE(dev, #name, (dev)->k->name((dev)->stream, __VA_ARGS__))
+
 enum { ANY = -1 }; /* a dimension that is not prescribed */
 
 /* Weights in panels are for matrix products only. */

@@ -4,38 +4,38 @@
 mn_status mn_add(mn_device *dev, mn_tensor *y, const mn_tensor *x) {
     MN_TRY(want_f32("add", "y", y));
     MN_TRY(want_like("add", "x", x, y));
-    return dev->k->add(dev->stream, y->data, x->data, mn_tensor_count(y));
+    return MN_RUN(dev, add, y->data, x->data, mn_tensor_count(y));
 }
 
 mn_status mn_zero(mn_device *dev, mn_tensor *y) {
     MN_TRY(want_f32("zero", "y", y));
-    return dev->k->zero(dev->stream, y->data, mn_tensor_count(y));
+    return MN_RUN(dev, zero, y->data, mn_tensor_count(y));
 }
 
 mn_status mn_cast(mn_device *dev, mn_tensor *y, const mn_tensor *x) {
     MN_TRY(want_float("cast", "x", x));
     MN_TRY(want_float("cast", "y", y));
     MN_TRY(want_shape("cast", "y", y, x));
-    return dev->k->cast(dev->stream, y->data, y->dtype, x->data, x->dtype, mn_tensor_count(x));
+    return MN_RUN(dev, cast, y->data, y->dtype, x->data, x->dtype, mn_tensor_count(x));
 }
 
 mn_status mn_row_norms(mn_device *dev, mn_tensor *norm, const mn_tensor *x) {
     MN_TRY(want("row_norms", "x", x, MN_F32, 2, ANY, ANY, ANY));
     MN_TRY(want("row_norms", "norm", norm, MN_F32, 1, x->shape[0], ANY, ANY));
-    return dev->k->row_norms(dev->stream, norm->data, x->data, x->shape[0], x->shape[1]);
+    return MN_RUN(dev, row_norms, norm->data, x->data, x->shape[0], x->shape[1]);
 }
 
 mn_status mn_gelu_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *x) {
     MN_TRY(want_f32("gelu", "x", x));
     MN_TRY(want_like("gelu", "y", y, x));
-    return dev->k->gelu_fwd(dev->stream, y->data, x->data, mn_tensor_count(x));
+    return MN_RUN(dev, gelu_fwd, y->data, x->data, mn_tensor_count(x));
 }
 
 mn_status mn_gelu_bwd(mn_device *dev, mn_tensor *dx, const mn_tensor *dy, const mn_tensor *x) {
     MN_TRY(want_f32("gelu_bwd", "x", x));
     MN_TRY(want_like("gelu_bwd", "dy", dy, x));
     MN_TRY(want_like("gelu_bwd", "dx", dx, x));
-    return dev->k->gelu_bwd(dev->stream, dx->data, dy->data, x->data, mn_tensor_count(x));
+    return MN_RUN(dev, gelu_bwd, dx->data, dy->data, x->data, mn_tensor_count(x));
 }
 
 mn_status mn_swiglu_bwd(mn_device *dev, mn_tensor *dgate, mn_tensor *dup, const mn_tensor *dy,
@@ -45,8 +45,8 @@ mn_status mn_swiglu_bwd(mn_device *dev, mn_tensor *dgate, mn_tensor *dup, const 
     MN_TRY(want_like("swiglu_bwd", "dy", dy, gate));
     MN_TRY(want_like("swiglu_bwd", "dgate", dgate, gate));
     MN_TRY(want_like("swiglu_bwd", "dup", dup, gate));
-    return dev->k->swiglu_bwd(dev->stream, dgate->data, dup->data, dy->data, gate->data, up->data,
-                              mn_tensor_count(gate));
+    return MN_RUN(dev, swiglu_bwd, dgate->data, dup->data, dy->data, gate->data, up->data,
+                  mn_tensor_count(gate));
 }
 
 /* ---- Linear ------------------------------------------------------------------------------------- */
@@ -66,8 +66,8 @@ mn_status mn_linear_bwd_x(mn_device *dev, mn_tensor *dx, int64_t lddx, const mn_
     MN_TRY(want(op, "dx", dx, MN_F32, 2, m, k, ANY));
     MN_TRY(want_width(op, "dy", lddy, n));
     MN_TRY(want_width(op, "dx", lddx, k));
-    return dev->k->linear_bwd_x(dev->stream, dx->data, lddx, dy->data, lddy, w->data, w->dtype,
-                                w->layout, add, compute, m, n, k);
+    return MN_RUN(dev, linear_bwd_x, dx->data, lddx, dy->data, lddy, w->data, w->dtype, w->layout,
+                  add, compute, m, n, k);
 }
 
 mn_status mn_linear_bwd_w(mn_device *dev, mn_tensor *dw, mn_tensor *dbias, const mn_tensor *dy,
@@ -79,8 +79,8 @@ mn_status mn_linear_bwd_w(mn_device *dev, mn_tensor *dw, mn_tensor *dbias, const
     MN_TRY(want(op, "dy", dy, MN_F32, 2, m, n, ANY));
     MN_TRY(want_width(op, "dy", lddy, n));
     if (dbias) MN_TRY(want(op, "dbias", dbias, MN_F32, 1, n, ANY, ANY));
-    return dev->k->linear_bwd_w(dev->stream, dw->data, dbias ? dbias->data : NULL, dy->data, lddy,
-                                x->data, m, n, k);
+    return MN_RUN(dev, linear_bwd_w, dw->data, dbias ? dbias->data : NULL, dy->data, lddy, x->data,
+                  m, n, k);
 }
 
 /* ---- Norms -------------------------------------------------------------------------------------- */
@@ -102,17 +102,17 @@ mn_status mn_layernorm_bwd(mn_device *dev, mn_tensor *dx, mn_tensor *dweight, mn
     MN_CHECK(!dweight == !dbias, MN_ERR_USAGE, "%s: dweight and dbias, or neither", op);
     if (dweight) MN_TRY(want_like(op, "dweight", dweight, weight));
     if (dbias) MN_TRY(want_like(op, "dbias", dbias, weight));
-    return dev->k->layernorm_bwd(dev->stream, dx->data, dweight ? dweight->data : NULL,
-                                 dbias ? dbias->data : NULL, dy->data, x->data, weight->data, eps,
-                                 add, x->shape[0], x->shape[1]);
+    return MN_RUN(dev, layernorm_bwd, dx->data, dweight ? dweight->data : NULL,
+                  dbias ? dbias->data : NULL, dy->data, x->data, weight->data, eps, add,
+                  x->shape[0], x->shape[1]);
 }
 
 mn_status mn_rmsnorm_bwd(mn_device *dev, mn_tensor *dx, mn_tensor *dweight, const mn_tensor *dy,
                          const mn_tensor *x, const mn_tensor *weight, float eps, bool add) {
     MN_TRY(want_norm("rmsnorm_bwd", dx, dy, x, weight));
     if (dweight) MN_TRY(want_like("rmsnorm_bwd", "dweight", dweight, weight));
-    return dev->k->rmsnorm_bwd(dev->stream, dx->data, dweight ? dweight->data : NULL, dy->data,
-                               x->data, weight->data, eps, add, x->shape[0], x->shape[1]);
+    return MN_RUN(dev, rmsnorm_bwd, dx->data, dweight ? dweight->data : NULL, dy->data, x->data,
+                  weight->data, eps, add, x->shape[0], x->shape[1]);
 }
 
 static mn_status want_gate(const char *op, const char *name, const mn_tensor *gate) {
@@ -128,8 +128,8 @@ mn_status mn_gated_norm_fwd(mn_device *dev, mn_tensor *y, const mn_tensor *d,
     MN_TRY(want(op, "weight", weight, MN_F32, 1, d->shape[1], ANY, ANY));
     MN_TRY(want_like(op, "bias", bias, weight));
     MN_TRY(want_gate(op, "gate", gate));
-    return dev->k->gated_norm_fwd(dev->stream, y->data, d->data, weight->data, bias->data,
-                                  gate->data, eps, d->shape[0], d->shape[1]);
+    return MN_RUN(dev, gated_norm_fwd, y->data, d->data, weight->data, bias->data, gate->data, eps,
+                  d->shape[0], d->shape[1]);
 }
 
 mn_status mn_gated_norm_bwd(mn_device *dev, mn_tensor *dd, mn_tensor *dweight, mn_tensor *dbias,
@@ -146,9 +146,8 @@ mn_status mn_gated_norm_bwd(mn_device *dev, mn_tensor *dd, mn_tensor *dweight, m
     MN_TRY(want_like(op, "dbias", dbias, weight));
     MN_TRY(want_gate(op, "gate", gate));
     MN_TRY(want_gate(op, "dgate", dgate));
-    return dev->k->gated_norm_bwd(dev->stream, dd->data, dweight->data, dbias->data, dgate->data,
-                                  dy->data, d->data, weight->data, bias->data, gate->data, eps,
-                                  d->shape[0], d->shape[1]);
+    return MN_RUN(dev, gated_norm_bwd, dd->data, dweight->data, dbias->data, dgate->data, dy->data,
+                  d->data, weight->data, bias->data, gate->data, eps, d->shape[0], d->shape[1]);
 }
 
 /* ---- Attention ---------------------------------------------------------------------------------- */
@@ -169,8 +168,8 @@ mn_status mn_rope_bwd(mn_device *dev, mn_tensor *dqkv, const mn_tensor *dq, cons
              "%s: head size %lld, rotary %lld do not fit", op, (long long)layout->head_dim,
              (long long)layout->rotary_dims);
     MN_TRY(want_ids(dev, op, "position", positions, cos_table->shape[0], MN_ERR_USAGE));
-    return dev->k->rope_bwd(dev->stream, dqkv->data, dq->data, dk->data, dv->data, layout, kv_heads,
-                            cos_table->data, sin_table->data, positions->data, tokens);
+    return MN_RUN(dev, rope_bwd, dqkv->data, dq->data, dk->data, dv->data, layout, kv_heads,
+                  cos_table->data, sin_table->data, positions->data, tokens);
 }
 
 /* A sequence of the backward pass: own rows only, each of them a query of this call. */
@@ -210,8 +209,8 @@ mn_status mn_attention_bwd(mn_device *dev, mn_tensor *dq, mn_tensor *dk, mn_tens
              (long long)kv.head_dim, (long long)kv.kv_heads);
     for (int64_t i = 0; i < seqs->count; i++)
         MN_TRY(want_sequence(&seqs->host[i], i, tokens, kv.rows));
-    return dev->k->attention_bwd(dev->stream, dq->data, dk->data, dv->data, delta->data, dout->data,
-                                 out->data, q->data, kv, lse->data, seqs, heads, scale);
+    return MN_RUN(dev, attention_bwd, dq->data, dk->data, dv->data, delta->data, dout->data,
+                  out->data, q->data, kv, lse->data, seqs, heads, scale);
 }
 
 /* ---- Rows --------------------------------------------------------------------------------------- */
@@ -225,8 +224,8 @@ mn_status mn_embed_bwd(mn_device *dev, mn_tensor *dtable, const mn_tensor *dx, c
     MN_TRY(want("embed_bwd", "dtable", dtable, MN_F32, 2, ANY, dim, ANY));
     MN_TRY(want_range("embed_bwd", &here, range, dtable->shape[0]));
     MN_TRY(want_ids(dev, "embed_bwd", "id", ids, here.total, MN_ERR_DATA));
-    return dev->k->embed_bwd(dev->stream, dtable->data, dx->data, ids->data, here.begin,
-                             dtable->shape[0], tokens, dim);
+    return MN_RUN(dev, embed_bwd, dtable->data, dx->data, ids->data, here.begin, dtable->shape[0],
+                  tokens, dim);
 }
 
 mn_status mn_gather_bwd(mn_device *dev, mn_tensor *dx, const mn_tensor *dy, const mn_tensor *rows) {
@@ -235,7 +234,7 @@ mn_status mn_gather_bwd(mn_device *dev, mn_tensor *dx, const mn_tensor *dy, cons
     MN_TRY(want("gather_bwd", "dx", dx, MN_F32, 2, ANY, dim, ANY));
     MN_TRY(want("gather_bwd", "dy", dy, MN_F32, 2, m, dim, ANY));
     MN_TRY(want_ids(dev, "gather_bwd", "row", rows, dx->shape[0], MN_ERR_USAGE));
-    return dev->k->gather_bwd(dev->stream, dx->data, dy->data, rows->data, m, dim);
+    return MN_RUN(dev, gather_bwd, dx->data, dy->data, rows->data, m, dim);
 }
 
 mn_status mn_cross_entropy(mn_device *dev, mn_tensor *loss, mn_tensor *logits,
@@ -246,8 +245,7 @@ mn_status mn_cross_entropy(mn_device *dev, mn_tensor *loss, mn_tensor *logits,
     MN_TRY(want(op, "loss", loss, MN_F32, 1, rows, ANY, ANY));
     MN_TRY(want(op, "targets", targets, MN_I32, 1, rows, ANY, ANY));
     MN_TRY(want_ids(dev, op, "target", targets, vocab, MN_ERR_DATA));
-    return dev->k->cross_entropy(dev->stream, loss->data, logits->data, targets->data, scale, rows,
-                                 vocab);
+    return MN_RUN(dev, cross_entropy, loss->data, logits->data, targets->data, scale, rows, vocab);
 }
 
 mn_status mn_cross_entropy_part(mn_device *dev, mn_tensor *loss, mn_tensor *logits,
@@ -261,15 +259,15 @@ mn_status mn_cross_entropy_part(mn_device *dev, mn_tensor *loss, mn_tensor *logi
     MN_TRY(want(op, "targets", targets, MN_I32, 1, rows, ANY, ANY));
     MN_TRY(want_range(op, &here, range, vocab));
     MN_TRY(want_ids(dev, op, "target", targets, here.total, MN_ERR_DATA));
-    return dev->k->cross_entropy_part(dev->stream, loss->data, logits->data, stats, targets->data,
-                                      scale, here.begin, rows, vocab);
+    return MN_RUN(dev, cross_entropy_part, loss->data, logits->data, stats, targets->data, scale,
+                  here.begin, rows, vocab);
 }
 
 /* ---- Optimizer ---------------------------------------------------------------------------------- */
 
 mn_status mn_square_sum(mn_device *dev, double *sum, const mn_tensor *x) {
     MN_TRY(want_f32("square_sum", "x", x));
-    return dev->k->square_sum(dev->stream, sum, x->data, mn_tensor_count(x));
+    return MN_RUN(dev, square_sum, sum, x->data, mn_tensor_count(x));
 }
 
 mn_status mn_adamw_step(mn_device *dev, mn_tensor *param, mn_tensor *m, mn_tensor *v,
@@ -278,6 +276,6 @@ mn_status mn_adamw_step(mn_device *dev, mn_tensor *param, mn_tensor *m, mn_tenso
     MN_TRY(want_like("adamw", "m", m, param));
     MN_TRY(want_like("adamw", "v", v, param));
     MN_TRY(want_like("adamw", "grad", grad, param));
-    return dev->k->adamw(dev->stream, param->data, m->data, v->data, grad->data, step,
-                         mn_tensor_count(param));
+    return MN_RUN(dev, adamw, param->data, m->data, v->data, grad->data, step,
+                  mn_tensor_count(param));
 }

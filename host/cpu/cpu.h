@@ -27,6 +27,16 @@ enum { MN_KV_BLOCK = 16 };
 
 static inline int64_t mn_round16(int64_t n) { return (n + 15) / 16 * 16; }
 
+/* Of K or of V of one layer: mn_device.kv_bytes. */
+static inline size_t mn_cpu_kv_bytes(int64_t rows, int64_t kv_heads, int64_t head_dim) {
+    return (size_t)(mn_round16(rows) * kv_heads * mn_round16(head_dim)) * sizeof(float);
+}
+
+/* What mn_device.reserve keeps for the input of a product. */
+static inline size_t mn_cpu_input_bytes(int64_t rows, int64_t width) {
+    return (size_t)(mn_round16(rows) * mn_round16(width)) * sizeof(float);
+}
+
 /* Rows of a weight per panel (panels.c), and the numbers from one panel to the next: K is rounded up to
  * an even number, since bf16 is multiplied in pairs. */
 enum { MN_PANEL = 32 };

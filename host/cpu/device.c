@@ -37,7 +37,7 @@ static mn_status cpu_copy(mn_device *device, void *to, const void *from, size_t 
 
 static mn_status cpu_reserve(mn_device *device, int64_t rows, int64_t width) {
     mn_stream *s = device->stream;
-    const size_t bytes = (size_t)(mn_round16(rows) * mn_round16(width)) * sizeof(float);
+    const size_t bytes = mn_cpu_input_bytes(rows, width);
     if (bytes <= s->input_bytes) return MN_OK;
     cpu_release(device, s->input, s->input_bytes);
     s->input = NULL;
@@ -45,10 +45,6 @@ static mn_status cpu_reserve(mn_device *device, int64_t rows, int64_t width) {
     MN_TRY(cpu_alloc(device, &s->input, bytes));
     s->input_bytes = bytes;
     return MN_OK;
-}
-
-static size_t cpu_kv_bytes(int64_t rows, int64_t kv_heads, int64_t head_dim) {
-    return (size_t)(mn_round16(rows) * kv_heads * mn_round16(head_dim)) * sizeof(float);
 }
 
 static size_t scratch_bytes(const mn_device *d) { return (size_t)d->threads * MN_CPU_SCRATCH; }
@@ -135,6 +131,7 @@ mn_status mn_cpu_open(mn_device **out, int threads) {
     *d = (mn_device){.k = chosen.kernels,
                      .name = "cpu",
                      .host_memory = true,
+                     .range = mn_host_range,
                      .alloc = cpu_alloc,
                      .release = cpu_release,
                      .upload = cpu_copy,
@@ -142,7 +139,7 @@ mn_status mn_cpu_open(mn_device **out, int threads) {
                      .reserve = cpu_reserve,
                      .panel_bytes = mn_cpu_panel_bytes,
                      .to_panels = mn_cpu_to_panels,
-                     .kv_bytes = cpu_kv_bytes,
+                     .kv_bytes = mn_cpu_kv_bytes,
                      .close = cpu_close};
     d->threads = threads > 0 ? threads : usable_cores();
     d->stream = calloc(1, sizeof *d->stream);

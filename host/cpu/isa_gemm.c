@@ -124,8 +124,8 @@ V_TILE void panel(const target *t, const float *a, int64_t width, const void *b,
         if (TILE == 12 && width == 12) tile(t, a, 12, b, c, depth, row, col + c, TILE, from, pairs);
         else if (TILE == 12 && width == 8)
             tile(t, a, 8, b, c, depth, row, col + c, TILE * 2 / 3, from, pairs);
-        else if (TILE == 12 && t->rows - row == 1) /* one token: memory is the limit */
-            tile(t, a, 4, b, c, depth, row, col + c, 1, from, pairs);
+        else if (TILE == 12 && width == 1) /* one token: memory is the limit */
+            tile(t, a, 1, b, c, depth, row, col + c, 1, from, pairs);
         else if (TILE == 12) tile(t, a, 4, b, c, depth, row, col + c, TILE / 3, from, pairs);
         else
             for (int64_t i = 0; i < width; i += TILE)
@@ -216,11 +216,14 @@ static void multiply(const mn_product *p, mn_unit unit, const float *packed, con
     }
 }
 
+/* Rows of the only panel of a. A single one is not padded. */
+static int64_t stream_width(const mn_product *p) { return p->m == 1 ? 1 : padded_rows(p->m); }
+
 #if defined(__AVX512F__)
 /* One panel of rows over one panel of weights, as they lie there. */
 V_TILE void stream(const mn_product *p, const float *packed, int64_t col, const source from,
                    const bool pairs) {
-    const int64_t per = pairs ? 2 : 1, units = (p->k + per - 1) / per, width = padded_rows(p->m);
+    const int64_t per = pairs ? 2 : 1, units = (p->k + per - 1) / per, width = stream_width(p);
     target t = {.y = p->y + col, .ldy = p->ldy, .rows = p->m};
     t.cols = p->n - col < COLS ? p->n - col : COLS;
     for (int64_t begin = 0; begin < units; begin += DEPTH) {
@@ -229,11 +232,12 @@ V_TILE void stream(const mn_product *p, const float *packed, int64_t col, const 
         panel(&t, packed + begin * width, width, mn_panel_at(p, p->k, col, begin * per), depth, 0,
               0, from, pairs);
     }
-    finish(p, &t, 0, width, col);
+    finish(p, &t, 0, p->m, col);
 }
 
 static bool streams(const mn_product *p, mn_unit unit) {
-    return p->panels && p->b_depth == 1 && p->m <= ROWS && unit != MN_UNIT_ROUNDED;
+    return p->panels && p->b_depth == 1 && p->m <= ROWS && unit != MN_UNIT_ROUNDED &&
+           stream_width(p) * units_of(p, unit) <= WIDTH * DEPTH;
 }
 
 static void stream_columns(const mn_product *p, mn_unit unit, const float *packed, int64_t col) {
@@ -252,6 +256,23 @@ static void stream_columns(const mn_product *p, mn_unit unit, const float *packe
     (void)p, (void)unit, (void)packed, (void)col;
 }
 #endif
+
+/* The only panel of a over all panels of weights: every thread packs a copy of its own, so that nobody waits
+ * for it. A single row of fp32 is used where it lies. */
+static void stream_all(const mn_product *p, mn_unit unit) {
+    const int64_t units = units_of(p, unit), width = stream_width(p);
+#pragma omp parallel num_threads(p->s->threads)
+    {
+        const float *packed = p->a;
+        if (width > 1 || unit != MN_UNIT_F32) {
+            float *own = mn_cpu_scratch(p->s, omp_get_thread_num());
+            MN_CPU(pack_a)(own, width, p, unit, 0, 0, units);
+            packed = own;
+        }
+#pragma omp for schedule(static) nowait /* one sequential stream for each thread */
+        for (int64_t col = 0; col < p->n; col += COLS) stream_columns(p, unit, packed, col);
+    }
+}
 
 /* Blocks of at most WIDTH columns, as many for each thread, in whole panels. */
 static int64_t block_columns(int64_t n, int64_t threads) {
@@ -280,20 +301,19 @@ void MN_CPU(gemm)(const mn_product *p) {
     const int64_t units = units_of(p, unit), rows = padded_rows(p->m);
     float *packed = p->s->input;
     int64_t taken = 0;
+    if (streams(p, unit)) {
+        stream_all(p, unit);
+        return;
+    }
 #pragma omp parallel num_threads(p->s->threads)
     {
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < rows; i += ROWS) MN_CPU(pack_a)
         (packed + i * units, rows - i < ROWS ? rows - i : ROWS, p, unit, i, 0, units);
-        if (streams(p, unit)) {
-#pragma omp for schedule(static) /* one sequential stream for each thread */
-            for (int64_t col = 0; col < p->n; col += COLS) stream_columns(p, unit, packed, col);
-        } else {
-            float *scratch = mn_cpu_scratch(p->s, omp_get_thread_num());
-            for (block now = take(&taken, p, width), next; now.cols > 0; now = next) {
-                next = take(&taken, p, width);
-                multiply(p, unit, packed, &now, &next, scratch);
-            }
+        float *scratch = mn_cpu_scratch(p->s, omp_get_thread_num());
+        for (block now = take(&taken, p, width), next; now.cols > 0; now = next) {
+            next = take(&taken, p, width);
+            multiply(p, unit, packed, &now, &next, scratch);
         }
     }
 }

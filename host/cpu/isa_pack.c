@@ -49,6 +49,20 @@ V_INLINE vf load_units_n(const void *p, mn_dtype dtype, const mn_unit unit, int6
     return load_units(padded, dtype, unit);
 }
 
+/* One row: its units stay side by side. */
+V_TILE void one_row(float *to, const void *row, mn_dtype dtype, int64_t k, int64_t depth,
+                    int64_t depths, const mn_unit unit) {
+    const int64_t per = unit == MN_UNIT_PAIR ? 2 : 1;
+    for (int64_t d = 0; d < depths; d += VL) {
+        const int64_t first = (depth + d) * per, left = k - first;
+        const void *p = at(row, first, dtype);
+        const vf x = left >= VL * per ? load_units(p, dtype, unit)
+                                      : load_units_n(p, dtype, unit, left);
+        if (depths - d >= VL) v_store(to + d, x);
+        else v_store_n(to + d, x, depths - d);
+    }
+}
+
 /* ---- transposing ---- */
 
 /* `lanes` rows (the others zero) whose numbers lie along the depth, `stride` numbers apart: units
@@ -125,6 +139,10 @@ V_INLINE void pack_as(const strip *s, mn_dtype dtype, const mn_unit unit) {
     if (!s->along) {
         across(s->to, s->width, s->from, s->stride, s->lanes, dtype, s->k, s->depth, s->depths,
                unit);
+        return;
+    }
+    if (s->width == 1) {
+        one_row(s->to, s->from, dtype, s->k, s->depth, s->depths, unit);
         return;
     }
     for (int64_t i = 0; i < s->width; i += VL)

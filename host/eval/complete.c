@@ -326,6 +326,10 @@ static mn_status answer_batch(work *w, int64_t batch) {
     return w->hooks->done ? w->hooks->done(w->hooks->context, w->requests, b->item_count) : MN_OK;
 }
 
+static mn_status range_batch(work *w, int64_t batch) {
+    return MN_RANGE(mn_session_model(w->feed.session)->device, "batch", answer_batch(w, batch));
+}
+
 /* Batches that nobody has answered yet; `open` has room for all. */
 static int64_t find_open(work *w, int64_t *open) {
     const mn_complete_hooks *hooks = w->hooks;
@@ -353,7 +357,7 @@ static mn_status answer_open(work *w, const int64_t *open, int64_t count) {
         MN_TRY(mn_comm_stop(ranks->world, &stop));
         MN_CHECK(!stop, MN_STOPPED, "stopped on request after %lld of %lld batches",
                  (long long)done, (long long)w->plan->batch_count);
-        MN_TRY(mn_ranks_agree(ranks, r < own ? answer_batch(w, open[first + r]) : MN_OK));
+        MN_TRY(mn_ranks_agree(ranks, r < own ? range_batch(w, open[first + r]) : MN_OK));
     }
     return MN_OK;
 }

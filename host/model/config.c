@@ -179,7 +179,7 @@ static const struct {
     const char *name;
     mn_arch arch;
     int64_t dim, layers, heads, ffn, vocab, positions;
-} named[] = {
+} named[MN_MODELS] = {
     {"pythia-70m", MN_NEOX, 512, 6, 8, 2048, 50304, 2048},
     {"pythia-160m", MN_NEOX, 768, 12, 12, 3072, 50304, 2048},
     {"pythia-410m", MN_NEOX, 1024, 24, 16, 4096, 50304, 2048},
@@ -193,6 +193,8 @@ static const struct {
     {"llama-2-13b", MN_LLAMA, 5120, 40, 40, 13824, 32000, 4096},
     {"llama-2-13b-chat", MN_LLAMA, 5120, 40, 40, 13824, 32000, 4096},
 };
+
+const char *mn_model_config_name(int index) { return named[index].name; }
 
 mn_status mn_model_config_named(mn_model_config *out, const char *name) {
     char list[256] = "";

@@ -66,20 +66,29 @@ static mn_status load_matrix(mn_model *m, mn_tensor *to, const mn_slice *slice,
     return MN_OK;
 }
 
-/* First call: measures. After the arena's commit: the same walk fills it. Rows are used where they lie in the
- * file, columns are copied together. */
+/* This rank's part of a row: where it lies in the file, or room in the weights arena. Rows are used where they lie,
+ * columns are copied together. */
+static mn_status place_part(mn_model *m, const mn_binding_row *row, const mn_tensor *stored,
+                            bool *in_place) {
+    mn_tensor *t = row->weight;
+    *t = mn_slice_part(&row->slice, stored);
+    *in_place = t->data && mn_model_in_place(m->device, t);
+    if (*in_place) return MN_OK;
+    if (t->ndim == 1) t->dtype = MN_F32;
+    return mn_arena_alloc(&m->weights, &t->data, mn_tensor_bytes(t));
+}
+
+/* First call: measures. After the arena's commit: the same walk fills it. */
 static mn_status place_weights(mn_model *m, bool fill) {
     for (int64_t i = 0; i < mn_binding_count(&m->config); i++) {
         mn_binding_row row;
         const mn_stored *s = NULL;
+        bool in_place = false;
         mn_binding_at(&row, &m->config, m, i);
         MN_TRY(find(&s, m->checkpoint, m->path, &row));
         mn_tensor *t = row.weight;
-        *t = mn_slice_part(&row.slice, &s->view);
-        if (t->data && mn_model_in_place(m->device, t)) continue;
-        if (t->ndim == 1) t->dtype = MN_F32;
-        MN_TRY(mn_arena_alloc(&m->weights, &t->data, mn_tensor_bytes(t)));
-        if (!fill) continue;
+        MN_TRY(place_part(m, &row, &s->view, &in_place));
+        if (in_place || !fill) continue;
         MN_TRY(t->ndim == 1 ? load_vector(m, t, &row.slice, s) : load_matrix(m, t, &row.slice, s));
     }
     return MN_OK;
@@ -168,6 +177,41 @@ mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device, mn_c
     MN_TRY(mn_comm_attach(tp, device));
     const mn_status st = mn_comm_agree(tp, open_folder(out, dir, device, tp));
     if (st != MN_OK) mn_model_close(out);
+    return st;
+}
+
+/* As files of `dtype` would be placed; their addresses are made up. */
+static mn_status place_outline(mn_model *m, mn_dtype dtype) {
+    enum { SOMEWHERE = 64 };
+    for (int64_t i = 0; i < mn_binding_count(&m->config); i++) {
+        mn_binding_row row;
+        bool in_place = false;
+        mn_binding_at(&row, &m->config, m, i);
+        const mn_tensor stored = {.data = (void *)(uintptr_t)SOMEWHERE,
+                                  .dtype = dtype,
+                                  .ndim = row.ndim,
+                                  .shape = {row.shape[0], row.shape[1]}};
+        MN_TRY(place_part(m, &row, &stored, &in_place));
+    }
+    return MN_OK;
+}
+
+mn_status mn_model_outline(mn_model **out, const mn_model_config *config, const char *name,
+                           mn_dtype dtype, mn_device *device, mn_comm *tp) {
+    mn_model *m = NULL;
+    mn_status st = MN_OK;
+    *out = NULL;
+    MN_GOTO(mn_model_new(&m, config, name, device, tp));
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass) MN_GOTO(mn_arena_commit(&m->weights));
+        MN_GOTO(place_outline(m, dtype));
+        MN_GOTO(mn_model_place_rotary(m, false));
+    }
+    if (config->tied) m->head_w = m->embed_w;
+    *out = m;
+    m = NULL;
+done:
+    mn_model_close(&m);
     return st;
 }
 

@@ -50,6 +50,16 @@ static mn_status fill(mn_model *m) {
     return MN_OK;
 }
 
+mn_status mn_model_pack_plan(int64_t *bytes, mn_model *m) {
+    double more = 0;
+    *bytes = 0;
+    if (!m->device->panel_bytes) return MN_OK;
+    const mn_status st = measure(m, &more);
+    *bytes = (int64_t)m->panels.used;
+    m->panels.used = 0;
+    return st;
+}
+
 /* Whether all ranks have the memory for it: each asks before anyone takes some, and for those beside it as well. */
 static mn_status ask(bool *room, const mn_model *m, double more) {
     const int size = mn_comm_size(m->tp), rank = mn_comm_rank(m->tp);

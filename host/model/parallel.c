@@ -3,8 +3,5 @@
 
 mn_status mn_sum_ranks(mn_device *dev, mn_comm *tp, mn_tensor *x) {
     if (!tp) return MN_OK;
-    mn_range_begin(dev, "all-reduce");
-    const mn_status st = mn_comm_reduce_tensor(tp, dev, x, MN_COMM_SUM);
-    mn_range_end(dev);
-    return st;
+    return MN_RANGE(dev, "all-reduce", mn_comm_reduce_tensor(tp, dev, x, MN_COMM_SUM));
 }

@@ -274,10 +274,7 @@ static mn_status run_one(mn_session *s, int64_t layer) {
 }
 
 static mn_status run_block(mn_session *s, int64_t layer) {
-    mn_range_begin(s->model->device, "block");
-    const mn_status st = run_one(s, layer);
-    mn_range_end(s->model->device);
-    return st;
+    return MN_RANGE(s->model->device, "block", run_one(s, layer));
 }
 
 /* A decoding step's kernels are the same as the step's before, for as many sequences of about the same length:
@@ -304,7 +301,7 @@ static mn_status trunk_kernels(void *session) {
 }
 
 mn_status mn_session_trunk(mn_session *s, const mn_batch *batch) {
-    MN_TRY(bind_batch(s, batch));
+    MN_TRY(MN_RANGE(s->model->device, "loader", bind_batch(s, batch)));
     s->at_trunk = true;
     MN_TRY(run_part(s, 0, trunk_kernels));
     s->trunk.shape[0] = s->x.shape[0];

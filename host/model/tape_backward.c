@@ -184,8 +184,10 @@ static mn_status watch_weight_gradients(mn_tape *t) {
 mn_status mn_tape_run_back(mn_tape *t) {
     mn_tensor d = t->grad_last;
     for (int64_t i = t->model->config.layers - 1; i >= t->first; i--) {
-        MN_TRY(mn_tape_memory_bwd(t, i, &d));
-        if (t->limits.full || i > t->first) MN_TRY(block_bwd(t, i, &d));
+        if (mn_memory_at(t->memory, i))
+            MN_TRY(MN_RANGE(t->model->device, "memory", mn_tape_memory_bwd(t, i, &d)));
+        if (t->limits.full || i > t->first)
+            MN_TRY(MN_RANGE(t->model->device, "block", block_bwd(t, i, &d)));
     }
     if (!t->limits.full) return MN_OK;
     MN_TRY(mn_embed_bwd(t->model->device, &t->model_grad->embed_w, &d, &t->ids, &t->vocab.range));

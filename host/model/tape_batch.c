@@ -103,29 +103,24 @@ static mn_status bind_batch(mn_tape *t, const mn_train_batch *b, const float *hi
 mn_status mn_tape_trunk(mn_tape *t, const mn_train_batch *batch, float *hidden) {
     mn_device *dev = t->model->device;
     MN_CHECK(!t->limits.full, MN_ERR_USAGE, "nothing is frozen when the whole model trains");
-    t->sent = NULL;
-    MN_TRY(bind_batch(t, batch, NULL));
+    MN_TRY(MN_RANGE(dev, "loader", bind_batch(t, batch, NULL)));
     MN_TRY(mn_watch_begin(&t->watch));
-    MN_TRY(mn_tape_run_trunk(t));
+    MN_TRY(MN_RANGE(dev, "trunk", mn_tape_run_trunk(t)));
     MN_TRY(dev->download(dev, hidden, t->trunk.data, mn_tensor_bytes(&t->trunk)));
     return mn_tape_verdict(t, NULL);
 }
 
 static mn_status forward(mn_tape *t, const mn_train_batch *batch, const float *hidden) {
     mn_device *dev = t->model->device;
-    MN_TRY(bind_batch(t, batch, hidden));
+    MN_TRY(MN_RANGE(dev, "loader", bind_batch(t, batch, hidden)));
     if (batch->output_count == 0) return MN_OK;
     MN_TRY(mn_watch_begin(&t->watch));
-    mn_range_begin(dev, "forward");
-    mn_status st = hidden || t->limits.full ? MN_OK : mn_tape_run_trunk(t);
-    if (st == MN_OK) st = mn_tape_run_top(t);
-    mn_range_end(dev);
-    return st;
+    if (!hidden && !t->limits.full) MN_TRY(MN_RANGE(dev, "trunk", mn_tape_run_trunk(t)));
+    return MN_RANGE(dev, "forward", mn_tape_run_top(t));
 }
 
 mn_status mn_tape_loss(mn_tape *t, const mn_train_batch *batch, const float *hidden, double *loss) {
     *loss = 0;
-    t->sent = NULL;
     MN_TRY(forward(t, batch, hidden));
     if (batch->output_count == 0) return MN_OK;
     MN_TRY(mn_tape_run_loss(t, 1, false));
@@ -139,11 +134,8 @@ mn_status mn_tape_submit(mn_tape *t, const mn_train_batch *batch, const float *h
     t->overflow = false;
     MN_TRY(forward(t, batch, hidden));
     if (batch->output_count == 0) return MN_OK;
-    mn_range_begin(dev, "backward");
-    mn_status st = mn_tape_run_loss(t, scale, true);
-    if (st == MN_OK) st = mn_tape_run_back(t);
-    mn_range_end(dev);
-    return st;
+    MN_TRY(MN_RANGE(dev, "loss", mn_tape_run_loss(t, scale, true)));
+    return MN_RANGE(dev, "backward", mn_tape_run_back(t));
 }
 
 mn_status mn_tape_finish(mn_tape *t, double *loss) {
@@ -156,7 +148,6 @@ mn_status mn_tape_finish(mn_tape *t, double *loss) {
 mn_status mn_tape_step(mn_tape *t, const mn_train_batch *batch, const float *hidden, float scale,
                        double *loss) {
     *loss = 0;
-    t->sent = NULL;
     MN_TRY(mn_tape_submit(t, batch, hidden, scale));
     return mn_tape_finish(t, loss);
 }

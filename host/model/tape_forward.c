@@ -134,14 +134,16 @@ static mn_status apply_memory(mn_tape *t, int64_t block, mn_tensor *out) {
         MN_TRY(mn_cast(dev, out, &k->y));
     }
     mn_tensor inner = mn_tape_rows(&t->inner, out->shape[0]);
-    return mn_memory_fwd(dev, t->model->tp, out, m, &k->pre, &inner, &k->down);
+    return MN_RANGE(dev, "memory",
+                    mn_memory_fwd(dev, t->model->tp, out, m, &k->pre, &inner, &k->down));
 }
 
 /* ---- passes ---- */
 
 mn_status mn_tape_run_trunk(mn_tape *t) {
     MN_TRY(mn_vocab_embed(t->model, &t->trunk, &t->ids));
-    for (int64_t i = 0; i <= t->first; i++) MN_TRY(frozen_block(t, i));
+    for (int64_t i = 0; i <= t->first; i++)
+        MN_TRY(MN_RANGE(t->model->device, "block", frozen_block(t, i)));
     return MN_OK;
 }
 
@@ -150,7 +152,8 @@ mn_status mn_tape_run_top(mn_tape *t) {
     if (t->limits.full) MN_TRY(mn_vocab_embed(t->model, &t->kept[0].x, &t->ids));
     for (int64_t i = t->first; i < layers; i++) {
         mn_tensor *out = i < layers - 1 ? &t->kept[i + 1].x : &t->last;
-        if (t->limits.full || i > t->first) MN_TRY(kept_block(t, i, out));
+        if (t->limits.full || i > t->first)
+            MN_TRY(MN_RANGE(t->model->device, "block", kept_block(t, i, out)));
         MN_TRY(apply_memory(t, i, out));
         MN_TRY(mn_tape_watch(t, out, "residual stream behind", i));
     }

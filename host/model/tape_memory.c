@@ -17,7 +17,6 @@ mn_status mn_tape_memory_bwd(mn_tape *t, int64_t block, mn_tensor *d) {
     const mn_memory_layer *m = mn_memory_at(t->memory, block);
     const mn_memory_layer *found = mn_memory_at(t->memory_grad, block);
     const mn_kept *k = &t->kept[block];
-    if (!m) return MN_OK;
     mn_memory_layer g = *found; /* views: the numbers are the caller's */
     const int64_t rows = d->shape[0], hidden = t->memory->units, dim = t->memory->dim;
     mn_tensor ddown = mn_tape_rows(&t->dh, rows);

@@ -183,7 +183,9 @@ mn_status mn_session_memory(mn_session *s, int64_t block) {
     s->down.shape[0] = s->x.shape[0];
     const int64_t index = layer - m->layers;
     if (measured) MN_TRY(measure_before(s, index));
-    MN_TRY(mn_memory_fwd(s->model->device, s->model->tp, &s->x, layer, NULL, &inner, &s->down));
+    mn_device *dev = s->model->device;
+    MN_TRY(MN_RANGE(dev, "memory",
+                    mn_memory_fwd(dev, s->model->tp, &s->x, layer, NULL, &inner, &s->down)));
     return measured ? measure_behind(s, layer, index) : MN_OK;
 }
 

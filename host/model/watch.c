@@ -52,7 +52,9 @@ static mn_status look(mn_watch *w, int64_t count, int64_t *first) {
     MN_TRY(mn_comm_all_reduce(w->tp, w->found, count, MN_COMM_I64, MN_COMM_MAX));
     for (int64_t i = count; i-- > 0;)
         if (w->found[i] > 0) *first = i;
-    return MN_OK;
+    if (*first < 0) return MN_OK;
+    /* Slices differ by one row or column, the message must not. */
+    return mn_comm_all_reduce(w->tp, &w->items[*first].numbers, 1, MN_COMM_I64, MN_COMM_MAX);
 }
 
 mn_status mn_watch_look(mn_watch *w, int64_t *first) { return look(w, w->count, first); }

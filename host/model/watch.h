@@ -29,8 +29,8 @@ void mn_watch_close(mn_watch *watch); /* safe twice */
 mn_status mn_watch_begin(mn_watch *watch); /* forgets what was watched */
 /* One read of x; under a thousandth of the work of a block. */
 mn_status mn_watch_add(mn_watch *watch, const mn_tensor *x, mn_watched item);
-/* Waits for the device. *first is the first item with NaN or infinity at any rank, -1 without one; counts are the
- * largest of a rank. */
+/* Waits for the device. *first is the first item with NaN or infinity at any rank, -1 without one; counts and
+ * numbers are the largest of a rank. */
 mn_status mn_watch_look(mn_watch *watch, int64_t *first);
 
 /* For those who know what stands in which place: kernels alone, no items. All places are looked at. */

@@ -105,6 +105,7 @@ bool mn_batch_is_kept(const trainer *t, const train_batch *b, int64_t count) {
 mn_status mn_batch_fill(trainer *t, train_batch *b, int64_t count, int64_t step) {
     const int64_t *samples = b->samples;
     int64_t tokens = 0, outputs = 0;
+    mn_range_begin(t->device, "loader");
     for (int64_t i = 0; i < count; i++) {
         const mn_train_sample *s = &t->samples->items[samples[i]];
         const int32_t *ids = t->samples->ids.data + s->begin;
@@ -116,6 +117,7 @@ mn_status mn_batch_fill(trainer *t, train_batch *b, int64_t count, int64_t step)
         }
         tokens += b->lengths[i];
     }
+    mn_range_end(t->device);
     b->kept = 0;
     if (b->hidden) MN_TRY(fill_hidden(t, b, count, step));
     b->view = (mn_train_batch){.ids = b->ids,

@@ -105,7 +105,8 @@ static mn_status own_gradients(trainer *t, span s, float scale, double *loss, bo
  * their own: not worth it for the two models that are trained so. */
 static mn_status reduce_gradients(trainer *t) {
     if (mn_comm_size(t->ranks.dp) == 1) return MN_OK;
-    return mn_comm_reduce_tensor(t->ranks.dp, t->device, &t->params.flat, MN_COMM_SUM);
+    return MN_RANGE(t->device, "all-reduce",
+                    mn_comm_reduce_tensor(t->ranks.dp, t->device, &t->params.flat, MN_COMM_SUM));
 }
 
 /* Gradients of the mean over all targets of the step, times the loss's scale; *loss is the sum over targets.
@@ -144,15 +145,6 @@ static mn_status gradients(trainer *t, span s, mn_train_step *report, double *lo
     return MN_OK;
 }
 
-/* Weights move. */
-static mn_status update(trainer *t, const mn_train_step *report, double scale) {
-    mn_range_begin(t->device, "update");
-    const mn_status st = mn_params_step(&t->params, t->o, report->step, report->learning_rate,
-                                        scale);
-    mn_range_end(t->device);
-    return st;
-}
-
 /* One step. When it fails for its numbers, no weight has been touched. */
 static mn_status take_step(trainer *t, mn_train_step *report) {
     const mn_train_options *o = t->o;
@@ -166,7 +158,9 @@ static mn_status take_step(trainer *t, mn_train_step *report) {
                       (long long)t->steps));
     /* As torch.nn.utils.clip_grad_norm_ has it, 1e-6 included. */
     const double clip = o->max_grad_norm > 0 ? o->max_grad_norm / (report->grad_norm + 1e-6) : 1;
-    MN_TRY(update(t, report, fmin(clip, 1) / t->scale.factor));
+    MN_TRY(MN_RANGE(t->device, "update",
+                    mn_params_step(&t->params, o, report->step, report->learning_rate,
+                                   fmin(clip, 1) / t->scale.factor)));
     mn_loss_scale_good(&t->scale);
     if (s.begin == 0) state->epoch_loss = 0, state->epoch_targets = 0;
     state->step++;
@@ -289,7 +283,7 @@ mn_status mn_train_loop(trainer *t) {
     t->last_tokens = t->state.tokens;
     while (t->state.step < t->steps && !t->state.stopped_early) {
         mn_train_step report;
-        MN_GOTO(take_step(t, &report));
+        MN_GOTO(MN_RANGE(t->device, "step", take_step(t, &report)));
         mn_progress_add(progress, 1);
         if (report.step % t->steps_per_epoch == 0 &&
             (mn_now() - told >= tell_every || report.step == t->steps)) {

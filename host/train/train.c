@@ -259,7 +259,7 @@ static mn_status estimate(mn_train_estimate *e, trainer *t) {
     /* Gradient and two means, and in full mode the weights themselves, the means being shared by the replicas. */
     const int64_t replicas = t->memory ? 1 : mn_comm_size(t->ranks.dp);
     e->bytes = tape + e->parameters * (t->memory ? 1 : 2) * 4 + e->parameters * 2 * 4 / replicas +
-               (t->first > 0 ? options.max_tokens * dim * 4 : 0);
+               (t->first > 0 ? 2 * options.max_tokens * dim * 4 : 0);
     if (place == MN_CACHE_MEMORY) e->bytes += cache;
     const double epochs = (double)t->steps / (double)t->steps_per_epoch;
     const double tokens = (double)e->epoch_tokens * epochs;

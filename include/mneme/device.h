@@ -11,6 +11,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Work that comes again: what decides its kernels and their arguments, but for what they read of the device's memory. */
+typedef struct mn_repeat {
+    const void *owner; /* whose memory they use; mn_device.forget before it goes */
+    int64_t part;      /* which work of the owner */
+    int64_t rows;      /* of its tensors */
+    int64_t keys;      /* that a row of attention sees at most */
+} mn_repeat;
+
 typedef struct mn_device mn_device;
 
 /* ---- Collectives between devices (their one caller is host/comm/tensor.c) ---- */
@@ -50,14 +58,6 @@ typedef struct mn_device_collectives {
 
 /* ---- Devices ---- */
 
-/* Work that comes again: what decides its kernels and their arguments, but for what they read of the device's memory. */
-typedef struct mn_repeat {
-    const void *owner; /* whose memory they use; mn_device.forget before it goes */
-    int64_t part;      /* which work of the owner */
-    int64_t rows;      /* of its tensors */
-    int64_t keys;      /* that a row of attention sees at most */
-} mn_repeat;
-
 struct mn_device {
     const mn_kernels *k;
     mn_stream *stream;
@@ -96,12 +96,22 @@ struct mn_device {
     void (*close)(mn_device *device);
 };
 
+/* Begins a named range of the calling thread for profilers that listen to NVTX (nsys does), NULL ends the innermost.
+ * Does nothing where mneme was built without NVTX's headers. */
+void mn_host_range(const char *name);
+
 static inline void mn_range_begin(const mn_device *device, const char *name) {
     if (device->range) device->range(name);
 }
 static inline void mn_range_end(const mn_device *device) {
     if (device->range) device->range(NULL);
 }
+static inline mn_status mn_range_done(const mn_device *device, mn_status st) {
+    mn_range_end(device);
+    return st;
+}
+/* The status of `call`, made inside the named range. */
+#define MN_RANGE(device, name, call) (mn_range_begin(device, name), mn_range_done(device, call))
 
 static inline mn_status mn_device_repeat(mn_device *device, const mn_repeat *key,
                                          mn_status (*work)(void *context), void *context) {

@@ -26,6 +26,7 @@
 #include "mneme/stats.h"
 #include "mneme/status.h"
 #include "mneme/table.h"
+#include "mneme/tally.h"
 #include "mneme/tape.h"
 #include "mneme/tensor.h"
 #include "mneme/tensorboard.h"

@@ -34,6 +34,8 @@ mn_status mn_model_config_parse(mn_model_config *out, const mn_json *doc);
 /* One of the twelve models of the experiment by name ("pythia-410m", "llama-2-7b" ...); an unknown
  * name fails with the list. */
 mn_status mn_model_config_named(mn_model_config *out, const char *name);
+enum { MN_MODELS = 12 };
+const char *mn_model_config_name(int index); /* of the twelve, 0 .. MN_MODELS - 1 */
 /* Fails when a tokenizer has more ids than the model; `name` is for the message. */
 mn_status mn_model_fits_tokens(const mn_model_config *config, int64_t tokens, const char *name);
 const char *mn_arch_name(mn_arch arch); /* "GPT-NeoX", "Llama" */
@@ -77,10 +79,16 @@ mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device, mn_c
  * alone draws, here and in mn_model_init. */
 mn_status mn_model_random(mn_model **out, const mn_model_config *config, const char *name,
                           mn_dtype dtype, uint64_t seed, mn_device *device, mn_comm *tp);
+/* For planning, on a device that only counts (tally.h): memory as mn_model_open takes it for files of `dtype`, and no
+ * numbers. */
+mn_status mn_model_outline(mn_model **out, const mn_model_config *config, const char *name,
+                           mn_dtype dtype, mn_device *device, mn_comm *tp);
 /* Copies the matrices of half precision that only products read to the layout that the device likes best
  * (device.h), once; their rows are let go. Where the device has no such layout, or the memory for it is
  * not there, they stay where they lie: slower, with the same results but for the order of the sums. */
 mn_status mn_model_pack(mn_model *model);
+/* Bytes that packing takes, without packing. */
+mn_status mn_model_pack_plan(int64_t *bytes, mn_model *model);
 /* What training the model itself needs (`update: full`): every tensor fp32 in the weights arena, to be
  * written by the optimizer. Initial values of a new model as Hugging Face's classes have them: matrices
  * N(0, initializer_range), biases 0, norms 1. */

@@ -1,96 +1,56 @@
 #!/bin/sh
-# run.sh - a whole experiment by mpirun is that of one process: the same steps, adapters and predictions, with the work
-# or the model shared; also when another number of ranks had begun it.
+# run.sh - a whole experiment by four ranks gives the tables of one process; asked to stop while it prepares, it stops
+# as a whole and goes on; what is done is skipped, also by another number of ranks.
 . "$MN_SOURCE_DIR/tests/cli/check.inc" || exit 1
-. "$MN_SOURCE_DIR/tests/dist/dist.inc" || exit 1
+. "$MN_SOURCE_DIR/tests/cli/kill.inc" || exit 1
 . "$MN_SOURCE_DIR/tests/cli/run.inc" || exit 1
+. "$MN_SOURCE_DIR/tests/dist/dist.inc" || exit 1
+. "$MN_SOURCE_DIR/tests/dist/program.inc" || exit 1
 
-# Steps of 4 samples, and of fewer at the end of an epoch: of four ranks some have nothing then.
-extra="--num_train_epochs 10 --gradient_accumulation_steps 2 --validation_fraction 0.1"
+# answers FOLDER: of all samples, without the numbers that rounding touches.
+answers() { cat "$1"/eval/*/samples_* | sed 's/"logprob": {[^}]*}, //'; }
 
-# shared N CODE FOLDER ARGUMENT...: the experiment by N ranks.
-shared() {
-    count=$1 want=$2 folder=$3
-    shift 3
-    begin "mpirun -n $count mneme run $*"
-    # shellcheck disable=SC2086
-    (ranks "$count" "$program" run "$config" --run_dir "$folder" $extra "$@") >"$out" 2>"$err"
-    got=$?
-    [ "$got" = "$want" ] || fail "exit code $got, expected $want: $(tail -c 2000 "$err")"
-}
-
-# values FILE: the numbers of a safetensors file, one a line.
-values() {
-    header=$(od -An -tu8 -N8 "$1")
-    od -An -v -tf4 -w4 -j $((header + 8)) "$1"
-}
-
-# near FILE OTHER LIMIT: Euclidean distance over length of the numbers of two safetensors files.
-near() {
-    values "$1" >"$work/a" && values "$2" >"$work/b"
-    paste "$work/a" "$work/b" | awk -v limit="$3" '{ d += ($1 - $2) ^ 2; n += $1 ^ 2 }
-        END { if (!(NR > 0 && sqrt(d / n) <= limit)) { print "differs by " sqrt(d / n); exit 1 } }' ||
-        fail "${2#"$work"/} against ${1#"$work"/}"
-}
-
-# losses FILE: of every step and validation.
-losses() {
-    sed -n 's/.*"step": \([0-9]*\),.*"\(loss\|eval_loss\)": \([^,]*\),.*/\1 \2 \3/p' "$1"
-}
-
-# like FOLDER OTHER: the losses and adapters nearly, the predictions exactly.
-like() {
-    for variant in "$1"/train/*; do
-        name=${variant##*/}
-        losses "$variant/train_log.jsonl" >"$work/a"
-        losses "$2/train/$name/train_log.jsonl" >"$work/b"
-        [ -s "$work/a" ] || fail "$name: no losses"
-        paste -d ' ' "$work/a" "$work/b" | awk 'NF != 6 || $1 != $4 || $2 != $5 { print; bad = 1 }
-            { d = $3 - $6; if (d < 0) d = -d; if (!(d <= 1e-5 * $3)) { print; bad = 1 } } END { exit bad }' ||
-            fail "$name: other losses"
-        near "$variant/adapter_model.safetensors" "$2/train/$name/adapter_model.safetensors" 1e-4
-    done
-    [ "$(find "$2/eval" -name 'results_*' | wc -l)" = 1 ] || fail "results: $(find "$2/eval" -type f)"
-    [ -z "$(find "$2" -name 'journal_*')" ] || fail "a journal is left"
-    for file in $(cd "$1/eval" && find . -name 'samples_*'); do
-        sed 's/"logprob": {[^}]*}//' "$1/eval/$file" >"$work/a"
-        sed 's/"logprob": {[^}]*}//' "$2/eval/${file%_*}"_* >"$work/b"
-        [ -s "$work/a" ] && cmp -s "$work/a" "$work/b" || fail "other predictions: $file"
-    done
-    [ -f "$2/report/report.html" ] || fail "no report"
-}
-
-small 0 "$work/alone"
-shared 2 0 "$work/two"
-like "$work/alone" "$work/two"
-has "$out" "gpt_template-wd0.05"
-[ "$(grep -c fever_1shot@gpt_template-wd0.05 "$out")" -le 2 ] || fail "the table came more than once: $(cat "$out")"
-shared 2 0 "$work/again" # the same number of ranks: the same bits
-same "$work/two" "$work/again"
-shared 4 0 "$work/four"
-like "$work/alone" "$work/four"
-shared 4 0 "$work/both" --tp 2
-like "$work/alone" "$work/both"
-shared 3 0 "$work/four" # another number finds everything done
-has "$err" "report: skipped"
-
-# ---- begun by four, ended by others ----
-
-begin "four ranks are asked to stop in the middle of training"
-# shellcheck disable=SC2086
-(ranks 4 "$program" run "$config" --run_dir "$work/moved" $extra) >"$out" 2>"$err" &
-job=$!
-for _ in $(seq 600); do
-    [ -e "$work/moved/train/gpt_wikipage-wd0.05/checkpoint-3/DONE" ] && break
-    sleep 0.1
+small 0 "$work/one"
+job 0 4 run "$config" --run_dir "$work/four" --tp 2 --dp 2
+one_voice
+diff -r "$work/one/prepared" "$work/four/prepared" >"$work/diff" || fail "prepared otherwise: $(head -n 3 "$work/diff")"
+for variant in gpt_wikipage-wd0.05 gpt_template-wd0.05; do
+    log=train/$variant/train_log.jsonl
+    close_to loss 1e-5 "$work/one/$log" "$work/four/$log"
+    close_to grad_norm 1e-4 "$work/one/$log" "$work/four/$log" # AdamW's steps make differences of rounding grow
 done
-kill -USR1 "$job"
+answers "$work/one" >"$work/answers"
+answers "$work/four" | cmp -s - "$work/answers" || fail "other answers"
+[ -s "$work/answers" ] || fail "no answers"
+[ -s "$work/four/report/report.html" ] || fail "no report"
+[ "$(grep -c '^report: ' "$err")" = 1 ] || fail "reported: $(cat "$err")"
+has "$work/four/rank-3.log" "train gpt_wikipage-wd0.05: "
+
+job 0 2 run "$config" --run_dir "$work/four"
+has "$err" "report: skipped"
+job 0 2 run "$config" --run_dir "$work/four" --dry-run
+[ "$(grep -c ' done$' "$out")" = 5 ] || fail "not all is done: $(cat "$out")"
+job 2 2 run "$config" --run_dir "$work/four" --seed 1
+[ "$(grep -c 'seed was' "$err")" = 1 ] || fail "said otherwise: $(cat "$err")"
+
+# Rank 0 prepares a dump that takes some seconds; a stop of another rank reaches it.
+mkdir "$work/wiki"
+perl -e 'for (1 .. 30000) { link($ARGV[0], "$ARGV[1]/wiki-$_.jsonl") or symlink($ARGV[0], "$ARGV[1]/wiki-$_.jsonl") }' \
+    "$source_dir/data/world/wiki/wiki-001.jsonl" "$work/wiki"
+begin "stopped while it prepares"
+(ranks 3 "$program" run "$config" --run_dir "$work/asked" --wiki "$work/wiki") >"$out" 2>"$err" &
+job=$!
+wait_for "3 ranks: " "$err"
+sleep 1
+since=$(seconds)
+kill -USR1 "$(rank 2)" || fail "it has ended: $(cat "$err")"
 wait "$job"
 got=$?
-[ "$got" = 75 ] || fail "exit code $got: $(tail -c 1000 "$err")"
-[ ! -e "$work/moved/report" ] || fail "it had ended before"
-shared 2 0 "$work/moved" --tp 2
-has "$err" "going on from "
-like "$work/alone" "$work/moved"
+[ $got = 75 ] || fail "exit code $got: $(cat "$err")"
+within 20 "$since" "the stop"
+[ "$(grep -c "stopped on request" "$err")" = 1 ] || fail "said otherwise: $(cat "$err")"
+[ ! -e "$work/asked/prepared/manifest.json" ] || fail "it was prepared"
+job 0 3 run "$config" --run_dir "$work/asked" --dp 3
+answers "$work/asked" | cmp -s - "$work/answers" || fail "other answers"
 
 finish

@@ -18,14 +18,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { A_BEGIN = 3, A_LEN = 29, B_BEGIN = 37, B_LEN = 51, OWN_BEGIN = 93, LONG = 600, SEQS = 5 };
+enum {
+    A_BEGIN = 3,
+    A_LEN = 29,
+    B_BEGIN = 37,
+    B_LEN = 51,
+    OWN_BEGIN = 93,
+    LONG = 600,
+    SEQS = 5,
+    MOST_SEQS = 300
+};
 
 /* Relative error of a rounding to fp16, and the absolute one of a number below 2^-14. */
 static const double half_unit = 0x1p-11, half_tiny = 0x1p-25, unit = 0x1p-24;
 
 typedef struct problem {
     int64_t dim, heads, kv_heads, queries, rows, nseq;
-    mn_attn_seq seqs[SEQS];
+    mn_attn_seq seqs[MOST_SEQS];
     float scale;
     float *q, *dout; /* (queries, heads, dim) */
     float *k, *v;    /* (rows, kv_heads, dim) */

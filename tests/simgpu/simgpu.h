@@ -63,17 +63,16 @@ void sg_totals(const char *part, sg_stats *sums);
 /* Sums over all launches of this process that have run; libcudart.so.13 has it. */
 void sg_total_stats(sg_stats *out);
 
-/* The device that allocations and launches belong to from here on, 0 at first. Kernels may touch memory of their own
- * device only. sg_device_of: the device of an address, -1 when it is no device memory. */
-int sg_use_device(int device); /* returns the one before */
-int sg_device_of(const void *address);
-
 /* libcudart.so.13 alone: what was run since the last call of this function, all that was submitted: kernels, graphs,
  * and a hash over the kernels' names, sizes and arguments, in their order. */
 typedef struct sg_work {
     uint64_t kernels, graphs, sequence;
 } sg_work;
 void sg_work_done(sg_work *out);
+/* The device that allocations and launches belong to from here on, 0 at first. Kernels may touch memory of their own
+ * device only. sg_device_of: the device of an address, -1 when it is no device memory. */
+int sg_use_device(int device); /* returns the one before */
+int sg_device_of(const void *address);
 
 /* Device memory. Addresses are not dereferenceable by the host. malloc gives 0 when it cannot. */
 uint64_t sg_malloc(size_t bytes);
