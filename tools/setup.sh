@@ -7,8 +7,7 @@ set -euo pipefail
 
 build='gcc libc6-dev cmake ninja-build pkg-config
     libcjson-dev libpcre2-dev libutf8proc-dev libzip-dev libssl-dev libdnnl-dev libcmocka-dev'
-check='clang libclang-rt-dev clang-format llvm libomp-dev git libopenmpi-dev openmpi-bin
-    slurm-wlm munge'
+check='clang libclang-rt-dev clang-format llvm libomp-dev git libopenmpi-dev openmpi-bin slurm-wlm munge'
 
 wanted=$build
 case "${1:-}" in
