@@ -83,6 +83,7 @@ done:
 void mn_world_free(mn_comm **comm, bool orderly) {
     if (!*comm) return;
     mn_world *w = (*comm)->world;
+    mn_comm_unlink(*comm); /* a thread's world is lent, its rank does not close it */
     mn_comm_leave(w);
     w->transport->close(w->transport, orderly);
     group_free(comm);
