@@ -25,6 +25,8 @@ answers "$work/four" | cmp -s - "$work/answers" || fail "other answers"
 [ -s "$work/four/report/report.html" ] || fail "no report"
 [ "$(grep -c '^report: ' "$err")" = 1 ] || fail "reported: $(cat "$err")"
 has "$work/four/rank-3.log" "train gpt_wikipage-wd0.05: "
+sed "s|$work/four|$work/one|; s/\"tp\": 2/\"tp\": 1/; s/\"dp\": 2/\"dp\": 0/" "$work/four/config.json" |
+    cmp -s - "$work/one/config.json" || fail "other keys: $(diff "$work/one/config.json" "$work/four/config.json")"
 
 job 0 2 run "$config" --run_dir "$work/four"
 has "$err" "report: skipped"
