@@ -175,6 +175,7 @@ static mn_status take_step(lesson *l, const plan_case *c, bool full) {
     MN_TRY(mn_tape_step(l->tape, &batch, full ? NULL : l->hidden, 1, &loss));
     MN_CHECK(loss > 0 && isfinite(loss), MN_ERR_DATA, "a loss of %g", loss);
     MN_TRY(mn_comm_reduce_tensor(c->ranks.dp, c->device, &l->params.flat, MN_COMM_SUM));
+    MN_TRY(mn_tape_sum_gradients(l->tape));
     MN_TRY(mn_params_norm(&norm, &l->params));
     return mn_params_step(&l->params, &l->options, 1, 1e-3, 1);
 }
