@@ -87,10 +87,10 @@ mn_status mn_launch_begin(mn_cli *cli, const mn_command *command) {
     const mn_common_options *c = &cli->common;
     const bool asked = c->tp > 1 || c->dp > 1;
     mn_comm *same = NULL;
-    if (!command->ranks) {
+    if (command->ranks == MN_RANKS_NONE || command->ranks == MN_RANKS_PLANNED) {
         MN_CHECK(mn_comm_started() == 1, MN_ERR_USAGE,
                  "this command works in one process, %d were started", mn_comm_started());
-        MN_CHECK(!asked, MN_ERR_USAGE,
+        MN_CHECK(!asked || command->ranks == MN_RANKS_PLANNED, MN_ERR_USAGE,
                  "this command works in one process: --tp and --dp have no "
                  "meaning here");
         return MN_OK;

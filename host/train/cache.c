@@ -127,9 +127,11 @@ static unsigned char *place_of(const activation_cache *c, int64_t sample, int64_
     return c->data + (size_t)(c->begin[sample] * c->dim) * element(c->dtype);
 }
 
+bool mn_cache_has(const activation_cache *c, int64_t sample) { return c && c->kept[sample]; }
+
 bool mn_cache_get(const activation_cache *c, int64_t sample, float *hidden) {
     int64_t count;
-    if (!c || !c->kept[sample]) return false;
+    if (!mn_cache_has(c, sample)) return false;
     const unsigned char *from = place_of(c, sample, &count);
     if (c->dtype == MN_CACHE_FP32) {
         memcpy(hidden, from, (size_t)count * sizeof *hidden);

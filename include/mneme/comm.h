@@ -5,7 +5,8 @@
  * calls in the same order, each from one thread at a time. They block until this rank's part is done and its
  * buffers may be used again; buffers are the caller's, host memory unless said.
  *
- * Sums are made in the order of the ranks: all ranks get the same bits, and the next run does, too.
+ * Sums are made in the order of the ranks: all ranks get the same bits, and the next run does, too. Sums between GPUs
+ * are NCCL's: the same bits on all ranks and in every run on the same GPUs, but in an order of its own.
  *
  * A call fails (MN_ERR_COMM) when another rank has ended, has given up (mn_comm_abort) or has not come within the
  * time limit; the message names that rank, its host, the call and its bytes. The group is then broken: later calls
@@ -89,7 +90,8 @@ mn_status mn_comm_stop(mn_comm *comm, bool *stop);
 /* ---- Device memory: the next three take their turn among the device's kernels ---- */
 
 /* Before the first of them: what the device itself needs (NCCL on CUDA; nothing on the CPU). Refuses two ranks on one
- * GPU by name. */
+ * GPU by name; MN_ERR_UNSUPPORTED, with the package's name, without NCCL. Collective; nothing happens a second time.
+ * A group and its devices may be closed in any order. */
 mn_status mn_comm_attach(mn_comm *comm, mn_device *device);
 /* x = sum or maximum over the ranks, in place, f32. On CUDA it may return before it is done. */
 mn_status mn_comm_reduce_tensor(mn_comm *comm, mn_device *device, mn_tensor *x, mn_comm_op op);
