@@ -57,6 +57,8 @@ static void samples_of_a_step_count_once(void **state) {
     assert_true(mn_cache_get(cache, 0, got));
     assert_memory_equal(got, hidden, sizeof hidden);
     assert_true(mn_cache_first_time(cache, 1, 0) && mn_cache_first_time(cache, 0, 1));
+    assert_false(
+        mn_cache_first_time(cache, 0, 0)); /* tried again when the next one was read ahead */
     mn_cache_close(&cache);
     assert_false(mn_cache_has(NULL, 0));
 }

@@ -21,7 +21,7 @@ struct activation_cache {
     size_t size;
     int64_t *begin; /* [count + 1]: rows before each sample */
     bool *kept;     /* [count] */
-    int64_t *asked; /* [count] the step that has last asked for it, -1 none */
+    int64_t *asked; /* [count] the latest step that has asked for it, -1 none */
 };
 
 static size_t element(mn_train_cache_dtype dtype) { return dtype == MN_CACHE_FP16 ? 2 : 4; }
@@ -146,8 +146,8 @@ bool mn_cache_get(const activation_cache *c, int64_t sample, float *hidden) {
 }
 
 bool mn_cache_first_time(activation_cache *c, int64_t sample, int64_t step) {
-    const bool first = c->asked[sample] != step;
-    c->asked[sample] = step;
+    const bool first = c->asked[sample] < step;
+    if (first) c->asked[sample] = step;
     return first;
 }
 
