@@ -1,5 +1,5 @@
-/* test_device_cuda.c - the memory of a CUDA device: zeros, copies through pinned slots, their turn among kernels,
- * and a workspace that is too small. */
+/* test_device_cuda.c - the memory of a CUDA device: zeros, copies at the ends of their pieces, and a workspace that is
+ * too small. */
 #include "kernels/remote.h"
 
 #include "check.h"
@@ -51,42 +51,6 @@ static void copies_are_made_of_pieces(void **state) {
     }
 }
 
-/* Far more copies than slots from one place, nothing waits in between. */
-static void many_uploads_from_one_place(void **state) {
-    enum { COUNT = 100, BYTES = 64 };
-    unsigned char from[BYTES], got[COUNT * BYTES];
-    remote r = remote_open(*state);
-    unsigned char *memory = remote_bytes(&r, sizeof got);
-    for (int i = 0; i < COUNT; i++) {
-        memset(from, i + 1, sizeof from);
-        MN_ASSERT_OK(r.dev->upload(r.dev, memory + i * BYTES, from, sizeof from));
-    }
-    remote_read(&r, got, memory, sizeof got);
-    for (int i = 0; i < COUNT * BYTES; i++) assert_int_equal(got[i], i / BYTES + 1);
-    remote_close(&r);
-}
-
-/* Uploads come before the kernels behind them, downloads after the kernels before them. */
-static void copies_take_their_turn_among_kernels(void **state) {
-    enum { N = 1000, ROUNDS = 20 };
-    float x[N], got[N], want[N] = {0};
-    remote r = remote_open(*state);
-    mn_tensor sum = mn_tensor_1d(remote_bytes(&r, sizeof x), MN_F32, N);
-    const mn_tensor term = mn_tensor_1d(remote_bytes(&r, sizeof x), MN_F32, N);
-    for (int round = 0; round < ROUNDS; round++) {
-        for (int i = 0; i < N; i++) {
-            x[i] = (float)(round * N + i);
-            want[i] += x[i];
-        }
-        MN_ASSERT_OK(r.dev->upload(r.dev, term.data, x, sizeof x));
-        MN_ASSERT_OK(mn_add(r.dev, &sum, &term));
-        if (round % 3) continue;
-        remote_read(&r, got, sum.data, sizeof got);
-        assert_memory_equal(got, want, sizeof got);
-    }
-    remote_close(&r);
-}
-
 /* Inputs are rounded in the workspace: one that was not reserved is refused before anything is written. */
 static void a_workspace_that_is_too_small_is_refused(void **state) {
     enum { M = 1 << 16, K = 384 }; /* 48 MiB as halves; 32 are always there */
@@ -107,8 +71,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_begins_as_zeros),
         cmocka_unit_test(copies_are_made_of_pieces),
-        cmocka_unit_test(many_uploads_from_one_place),
-        cmocka_unit_test(copies_take_their_turn_among_kernels),
         cmocka_unit_test(a_workspace_that_is_too_small_is_refused),
     };
     return cmocka_run_group_tests(tests, remote_setup, remote_teardown);
