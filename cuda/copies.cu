@@ -20,7 +20,7 @@
 #include <string.h>
 
 /* Two large slots are enough to overlap; small batches' arrays get a slot each without waiting. */
-enum { SLOTS = 8, SLOT_BYTES = 4 << 20 };
+enum { SLOTS = MN_CUDA_SLOTS, SLOT_BYTES = MN_CUDA_SLOT_BYTES };
 
 struct mn_cuda_copies {
     cudaStream_t stream;

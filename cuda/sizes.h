@@ -13,6 +13,9 @@ enum { MN_CUDA_SCRATCH = 32 << 20 };
 /* cuBLASLt may split a long sum into parts, which meet there; NVIDIA recommends 32 MiB from sm_90 on. */
 enum { MN_CUDA_LINEAR_WORKSPACE = 32 << 20 };
 
+/* Room on the device in which copies from the host land before their turn comes (copies.cu). */
+enum { MN_CUDA_SLOTS = 8, MN_CUDA_SLOT_BYTES = 4 << 20 };
+
 /* mn_device.reserve(rows, width) adds what is proportional to a batch: rows x width floats. */
 static inline size_t mn_cuda_scratch_bytes(int64_t rows, int64_t width) {
     return MN_CUDA_SCRATCH + (size_t)(rows * width) * sizeof(float);

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that mneme needs and that are missing.
 #   tools/setup.sh           what a build needs
-#   tools/setup.sh --check   and what tools/check.sh needs: clang with its sanitizers, clang-format, a SLURM
+#   tools/setup.sh --check   and what tools/check.sh needs: clang with its sanitizers, clang-format, an MPI, a SLURM
 # Nothing is missing: says nothing and takes no time. Works as root, else through sudo.
 set -euo pipefail
 
 build='gcc libc6-dev cmake ninja-build pkg-config
     libcjson-dev libpcre2-dev libutf8proc-dev libzip-dev libssl-dev libdnnl-dev libcmocka-dev'
-check='clang libclang-rt-dev clang-format llvm libomp-dev git slurm-wlm munge'
+check='clang libclang-rt-dev clang-format llvm libomp-dev git libopenmpi-dev openmpi-bin slurm-wlm munge'
 
 wanted=$build
 case "${1:-}" in

@@ -9,10 +9,6 @@ static const mn_option rows[] = {
     MN_OPT_PATH(mn_outlook_options, model, "NAME", NULL,
                 "one of the twelve models by name (pythia-410m, llama-2-13b ...), or a folder with "
                 "config.json; weights are not needed. Without it: which layouts of all twelve fit"),
-    MN_OPT_I64_LIST(mn_outlook_options, tp, NULL, 1, 1024,
-                    "ranks that share a model; without it all numbers up to 8 that can"),
-    MN_OPT_I64_LIST(mn_outlook_options, dp, NULL, 1, 1024,
-                    "replicas; without it 1, 2, 4 and 8, as far as there are at most 8 ranks"),
     MN_OPT_CHOICE_LIST(mn_outlook_options, gpu, "a100-80gb,h100-sxm", mn_gpu_names,
                        "whose data sheets the times are calculated from"),
     MN_OPT_FLAG(mn_outlook_options, roofline, "false",
@@ -62,14 +58,15 @@ done:
 }
 
 static mn_status run(const mn_cli *cli, const void *options) {
-    const mn_outlook_options *o = options;
+    mn_outlook_options o = *(const mn_outlook_options *)options;
     mn_buf out = {0};
     mn_status st = MN_OK;
-    (void)cli;
-    MN_CHECK(o->model || !o->roofline, MN_ERR_USAGE, "--roofline needs --model NAME");
-    MN_CHECK(o->backend == 0 || !o->roofline, MN_ERR_USAGE,
+    o.tp = mn_options_given(cli->options, "tp") ? (int)cli->common.tp : 0;
+    o.dp = (int)cli->common.dp;
+    MN_CHECK(o.model || !o.roofline, MN_ERR_USAGE, "--roofline needs --model NAME");
+    MN_CHECK(o.backend == 0 || !o.roofline, MN_ERR_USAGE,
              "--roofline is about GPUs, not about --backend cpu");
-    st = o->model ? plan_one(&out, o) : plan_all(&out, o);
+    st = o.model ? plan_one(&out, &o) : plan_all(&out, &o);
     if (st == MN_OK) st = mn_print(&out);
     mn_buf_free(&out);
     return st;
@@ -81,10 +78,12 @@ static const mn_command command = {
         "Calculates what a model takes over any layout of ranks: bytes of each GPU, what fits, "
         "the least time of a training step and of claims by the GPUs' data sheets, messages "
         "between ranks. Neither weights nor a GPU are needed: the program's own code lays out "
-        "its memory and makes its calls on a device that only counts.",
+        "its memory and makes its calls on a device that only counts. With --tp or --dp only such "
+        "layouts, else all of up to 8 ranks, with replicas by powers of two.",
+    .ranks = MN_RANKS_PLANNED,
     .rows = rows,
     .row_count = sizeof rows / sizeof *rows,
-    .examples = {"mneme plan", "mneme plan --model llama-2-13b --tp 2,4 --dp 1,2 --gpu a100-40gb",
+    .examples = {"mneme plan", "mneme plan --model llama-2-13b --tp 2 --dp 4 --gpu a100-40gb",
                  "mneme plan --model pythia-410m --roofline"},
     .run = run,
 };

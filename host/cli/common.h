@@ -59,7 +59,8 @@ enum { MN_COMMAND_PARTS = 3 };
 
 typedef enum mn_command_ranks {
     MN_RANKS_NONE,
-    MN_RANKS_MODEL, /* they share a model, each does all of the work: tp alone */
+    MN_RANKS_PLANNED, /* one process: --tp and --dp are what it is asked about */
+    MN_RANKS_MODEL,   /* they share a model, each does all of the work: tp alone */
     MN_RANKS_ALL
 } mn_command_ranks;
 

@@ -2,35 +2,40 @@
  * both directions; here it is half of that. */
 #include "cli/gpus.h"
 
-#define GB 1e9
-#define TERA 1e12
+/* Name, document; GB of memory; GB/s of memory; TFLOP/s of fp16 with fp32 sums, of fp32; GB/s of NVLink, of PCIe. */
+#define GPUS(G)                                                                                    \
+    G("a100-40gb", "NVIDIA A100 Tensor Core GPU data sheet, June 2021 (SXM)", 40, 1555, 312, 19.5, \
+      300, 32)                                                                                     \
+    G("a100-80gb", "NVIDIA A100 80GB Tensor Core GPU data sheet (SXM)", 80, 2039, 312, 19.5, 300,  \
+      32)                                                                                          \
+    G("a100-80gb-pcie", "NVIDIA A100 80GB Tensor Core GPU data sheet (PCIe, NVLink bridge)", 80,   \
+      1935, 312, 19.5, 300, 32)                                                                    \
+    G("h100-sxm", "NVIDIA H100 Tensor Core GPU data sheet (SXM; half of the sparse rate)", 80,     \
+      3350, 989.4, 66.9, 450, 64)                                                                  \
+    G("h100-pcie", "NVIDIA H100 Tensor Core GPU data sheet (PCIe; half of the sparse rate)", 80,   \
+      2000, 756.5, 51.2, 300, 64)                                                                  \
+    G("h200", "NVIDIA H200 Tensor Core GPU data sheet (SXM; half of the sparse rate)", 141, 4800,  \
+      989.4, 66.9, 450, 64)                                                                        \
+    G("l40s", "NVIDIA L40S GPU data sheet", 48, 864, 362.05, 91.6, 0, 32)                          \
+    G("a10", "NVIDIA A10 Tensor Core GPU data sheet", 24, 600, 125, 31.2, 0, 32)                   \
+    G("l4", "NVIDIA L4 Tensor Core GPU data sheet (half of the sparse rate)", 24, 300, 121, 30.3,  \
+      0, 32)                                                                                       \
+    G("rtx4090", "NVIDIA Ada GPU Architecture white paper, appendix A (FP16 with FP32 sums)", 24,  \
+      1008, 165.2, 82.6, 0, 32)
 
-const mn_gpu mn_gpus[MN_GPUS] = {
-    {"a100-40gb", "NVIDIA A100 Tensor Core GPU data sheet, June 2021 (SXM)", 40 * GB, 1555 * GB,
-     312 * TERA, 19.5 * TERA, 300 * GB, 32 * GB},
-    {"a100-80gb", "NVIDIA A100 80GB Tensor Core GPU data sheet (SXM)", 80 * GB, 2039 * GB,
-     312 * TERA, 19.5 * TERA, 300 * GB, 32 * GB},
-    {"a100-80gb-pcie", "NVIDIA A100 80GB Tensor Core GPU data sheet (PCIe, NVLink bridge)", 80 * GB,
-     1935 * GB, 312 * TERA, 19.5 * TERA, 300 * GB, 32 * GB},
-    {"h100-sxm", "NVIDIA H100 Tensor Core GPU data sheet (SXM; half of the sparse rate)", 80 * GB,
-     3350 * GB, 989.4 * TERA, 66.9 * TERA, 450 * GB, 64 * GB},
-    {"h100-pcie", "NVIDIA H100 Tensor Core GPU data sheet (PCIe; half of the sparse rate)", 80 * GB,
-     2000 * GB, 756.5 * TERA, 51.2 * TERA, 300 * GB, 64 * GB},
-    {"h200", "NVIDIA H200 Tensor Core GPU data sheet (SXM; half of the sparse rate)", 141 * GB,
-     4800 * GB, 989.4 * TERA, 66.9 * TERA, 450 * GB, 64 * GB},
-    {"l40s", "NVIDIA L40S GPU data sheet", 48 * GB, 864 * GB, 362.05 * TERA, 91.6 * TERA, 0,
-     32 * GB},
-    {"a10", "NVIDIA A10 Tensor Core GPU data sheet", 24 * GB, 600 * GB, 125 * TERA, 31.2 * TERA, 0,
-     32 * GB},
-    {"l4", "NVIDIA L4 Tensor Core GPU data sheet (half of the sparse rate)", 24 * GB, 300 * GB,
-     121 * TERA, 30.3 * TERA, 0, 32 * GB},
-    {"rtx4090", "NVIDIA Ada GPU Architecture white paper, appendix A (FP16 with FP32 sums)",
-     24 * GB, 1008 * GB, 165.2 * TERA, 82.6 * TERA, 0, 32 * GB},
-};
+#define RATES(id, document, gb, gb_s, half, single, link, bus)                                     \
+    {.name = id,                                                                                   \
+     .source = document,                                                                           \
+     .memory = gb * 1e9,                                                                           \
+     .bandwidth = gb_s * 1e9,                                                                      \
+     .tensor = half * 1e12,                                                                        \
+     .f32 = single * 1e12,                                                                         \
+     .nvlink = link * 1e9,                                                                         \
+     .pcie = bus * 1e9},
+const mn_gpu mn_gpus[MN_GPUS] = {GPUS(RATES)};
 
-const char *const mn_gpu_names[MN_GPUS + 1] = {
-    "a100-40gb", "a100-80gb", "a100-80gb-pcie", "h100-sxm", "h100-pcie", "h200", "l40s",
-    "a10",       "l4",        "rtx4090",        NULL};
+#define NAME(id, document, gb, gb_s, half, single, link, bus) id,
+const char *const mn_gpu_names[MN_GPUS + 1] = {GPUS(NAME) NULL};
 
 double mn_gpu_seconds(const mn_gpu *gpu, const mn_tally_row *row) {
     if (row->unit == MN_TALLY_HOST) return row->bytes / gpu->pcie;

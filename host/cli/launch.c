@@ -87,10 +87,10 @@ mn_status mn_launch_begin(mn_cli *cli, const mn_command *command) {
     const mn_common_options *c = &cli->common;
     const bool asked = c->tp > 1 || c->dp > 1;
     mn_comm *same = NULL;
-    if (!command->ranks) {
+    if (command->ranks == MN_RANKS_NONE || command->ranks == MN_RANKS_PLANNED) {
         MN_CHECK(mn_comm_started() == 1, MN_ERR_USAGE,
                  "this command works in one process, %d were started", mn_comm_started());
-        MN_CHECK(!asked, MN_ERR_USAGE,
+        MN_CHECK(!asked || command->ranks == MN_RANKS_PLANNED, MN_ERR_USAGE,
                  "this command works in one process: --tp and --dp have no "
                  "meaning here");
         return MN_OK;
@@ -229,8 +229,8 @@ static mn_status end_ranks(mn_status st, const char *name) {
 int mn_launch_end(mn_status st, const char *name) {
     const mn_status flushed = st == MN_OK ? mn_print_flush() : MN_OK;
     if (flushed != MN_OK) st = flushed;
-    /* Wrong options: all ranks find them, and one may say so. */
-    if (st == MN_ERR_USAGE && !world && mn_comm_started() > 1) {
+    /* Before there were ranks, wrong options above all: each process finds it, and one may say so. */
+    if (st != MN_OK && !world && mn_comm_started() > 1) {
         mn_error_record saved;
         mn_error_save(&saved);
         if (open_world(MN_COMM_TIMEOUT) != MN_OK) world = NULL;
@@ -241,6 +241,7 @@ int mn_launch_end(mn_status st, const char *name) {
     else if (st != MN_OK) print_error(name);
     const int code = st == MN_OK ? 0 : st == MN_ERR_USAGE ? 2 : st == MN_STOPPED ? 75 : 1;
     if (ranks && code != 0 && code != 75) {
+        fflush(stdout);
         fflush(stderr);
         _exit(code);
     }

@@ -21,10 +21,12 @@ bool mn_outlook_fits(const mn_forecast_memory *memory, double size) {
 bool mn_outlook_shares(mn_forecast_kind kind) { return kind == MN_FORECAST_FULL; }
 
 mn_forecast_memory mn_outlook_memory(const mn_outlook_layout *layout, mn_forecast_kind kind) {
-    for (int i = 0; i < MN_OUTLOOK_JOBS; i++)
-        if (mn_outlook_jobs[i] == kind) return layout->memory[i];
-    /* The others take place in the memory of one of these. */
-    return layout->memory[kind == MN_FORECAST_CACHED ? 1 : 0];
+    /* The others take place in the memory of one of the three. */
+    if (kind == MN_FORECAST_CACHED) kind = MN_FORECAST_TRAIN;
+    if (kind == MN_FORECAST_PREFILL || kind == MN_FORECAST_DECODE) kind = MN_FORECAST_EVALUATE;
+    int job = 0;
+    while (mn_outlook_jobs[job] != kind) job++;
+    return layout->memory[job];
 }
 
 /* ---- the job ---- */
@@ -82,28 +84,25 @@ static bool can_share(const mn_outlook *out, int tp) {
     return can;
 }
 
-/* Layouts of up to MN_OUTLOOK_RANKS ranks, replicas by powers of two; or those that were asked for. */
-static mn_status add_layouts(mn_outlook *out) {
-    const mn_outlook_options *o = out->options;
-    const bool any_tp = o->tp.count == 0, any_dp = o->dp.count == 0;
-    const size_t tps = any_tp ? MN_OUTLOOK_RANKS : o->tp.count, dps = any_dp ? 4 : o->dp.count;
-    for (size_t i = 0; i < tps; i++) {
-        const int tp = any_tp ? (int)i + 1 : (int)o->tp.items[i];
-        if (any_tp && !can_share(out, tp)) continue;
-        for (size_t j = 0; j < dps; j++) {
-            const int dp = any_dp ? 1 << j : (int)o->dp.items[j];
-            if ((any_tp || any_dp) && dp > 1 && tp * dp > MN_OUTLOOK_RANKS) continue;
+/* Layouts of up to MN_OUTLOOK_RANKS ranks, replicas by powers of two; of what was asked for, that alone. Of many
+ * models, those that can be. */
+static mn_status add_layouts(mn_outlook *out, bool one) {
+    const int asked_tp = out->options->tp, asked_dp = out->options->dp;
+    const int first = asked_tp ? asked_tp : 1, last = asked_tp ? asked_tp : MN_OUTLOOK_RANKS;
+    for (int tp = first; tp <= last; tp++) {
+        if ((!asked_tp || !one) && !can_share(out, tp)) continue;
+        if (asked_dp) MN_TRY(add_layout(out, tp, asked_dp));
+        for (int dp = 1; !asked_dp && (dp == 1 || tp * dp <= MN_OUTLOOK_RANKS); dp *= 2)
             MN_TRY(add_layout(out, tp, dp));
-        }
     }
     return MN_OK;
 }
 
 mn_status mn_outlook_open(mn_outlook *out, const mn_outlook_options *options, const char *name,
-                          bool work) {
-    *out = (mn_outlook){.options = options, .has_work = work && options->backend == 0};
+                          bool one) {
+    *out = (mn_outlook){.options = options, .has_work = one && options->backend == 0};
     MN_TRY(make_job(&out->job, options, name));
-    return add_layouts(out);
+    return add_layouts(out, one);
 }
 
 void mn_outlook_close(mn_outlook *out) {

@@ -14,8 +14,9 @@ extern const double mn_outlook_reserve;
 
 typedef struct mn_outlook_options {
     const char *model;
-    mn_option_list tp, dp, gpu; /* empty tp, dp: all layouts */
-    int dtype, backend;         /* mn_outlook_dtypes, mn_outlook_backends */
+    mn_option_list gpu;
+    int tp, dp;         /* --tp and --dp of every command; 0: all that can be */
+    int dtype, backend; /* mn_outlook_dtypes, mn_outlook_backends */
     int64_t per_device_train_batch_size, chunk_length;
     struct {
         int64_t hidden;
@@ -39,10 +40,10 @@ typedef struct mn_outlook {
     bool has_work;
 } mn_outlook;
 
-/* Of the model that `name` names or whose folder it is. `work`: also what steps and passes cost. Closed in any
+/* Of the model that `name` names or whose folder it is. `one`: alone, with what steps and passes cost. Closed in any
  * case. */
 mn_status mn_outlook_open(mn_outlook *out, const mn_outlook_options *options, const char *name,
-                          bool work);
+                          bool one);
 void mn_outlook_close(mn_outlook *outlook);
 
 bool mn_outlook_fits(const mn_forecast_memory *memory, double size); /* on a GPU of `size` bytes */

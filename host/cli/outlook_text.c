@@ -125,10 +125,14 @@ done:
 }
 
 static mn_status add_messages(mn_buf *out, const mn_outlook *o) {
-    static const mn_column columns[] = {
-        {"MB sent by each GPU", MN_LEFT}, {"tp", MN_RIGHT},           {"dp", MN_RIGHT},
-        {"per step", MN_RIGHT},           {"trunk cached", MN_RIGHT}, {"whole model", MN_RIGHT},
-        {"per claim", MN_RIGHT},          {"per prompt", MN_RIGHT},   {"per token", MN_RIGHT}};
+    static const mn_column columns[] = {{"MB that each GPU sends: tp", MN_RIGHT},
+                                        {"dp", MN_RIGHT},
+                                        {"per step", MN_RIGHT},
+                                        {"trunk cached", MN_RIGHT},
+                                        {"whole model", MN_RIGHT},
+                                        {"per claim", MN_RIGHT},
+                                        {"per prompt", MN_RIGHT},
+                                        {"per token", MN_RIGHT}};
     static const mn_forecast_kind kinds[] = {MN_FORECAST_TRAIN,   MN_FORECAST_CACHED,
                                              MN_FORECAST_FULL,    MN_FORECAST_EVALUATE,
                                              MN_FORECAST_PREFILL, MN_FORECAST_DECODE};
@@ -138,7 +142,6 @@ static mn_status add_messages(mn_buf *out, const mn_outlook *o) {
     for (size_t i = 0; i < o->count; i++) {
         const mn_outlook_layout *l = &o->layouts[i];
         if (l->tp * l->dp == 1) continue;
-        MN_GOTO(mn_table_cell(t, "%s", ""));
         MN_GOTO(mn_table_cell(t, "%d", l->tp));
         MN_GOTO(mn_table_cell(t, "%d", l->dp));
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
@@ -173,8 +176,8 @@ static mn_status add_head(mn_buf *out, const mn_outlook *o) {
 
 static mn_status add_fits_note(mn_buf *out) {
     return mn_buf_printf(out,
-                         "GB and MB are powers of ten. %.0f GB of a GPU are left free for the CUDA "
-                         "context and NCCL's buffers,\nan assumption.\n",
+                         "GB and MB are powers of ten. %.0f GB of every GPU is left free for the "
+                         "CUDA context and NCCL's\nbuffers: an assumption.\n",
                          mn_outlook_reserve / 1e9);
 }
 
@@ -205,20 +208,22 @@ mn_status mn_outlook_text(mn_buf *out, const mn_outlook *o) {
 
 /* ---- many models ---- */
 
-/* "1 2 4", or with replicas "1x8 2x4". */
+/* "1 2 4", or with replicas "1x8 2x4", or "all" of these. */
 static mn_status cell_layouts(mn_table *t, const mn_outlook *o, int job, double size) {
     char text[256] = "";
-    size_t used = 0;
+    size_t used = 0, fit = 0;
     const bool shares = mn_outlook_shares(mn_outlook_jobs[job]);
     for (size_t i = 0; i < o->count; i++) {
         const mn_outlook_layout *l = &o->layouts[i];
         if (!is_shown(o, i, job) || !mn_outlook_fits(&l->memory[job], size)) continue;
+        fit++;
         char name[16];
         snprintf(name, sizeof name, shares ? "%dx%d" : "%d", l->tp, l->dp);
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? " " : "", name);
         if (used >= sizeof text) break;
     }
-    return mn_table_cell(t, "%s", used ? text : "-");
+    const bool all = shares && fit > 1 && fit == o->count;
+    return mn_table_cell(t, "%s", all ? "all" : used ? text : "-");
 }
 
 static mn_status add_job(mn_buf *out, const mn_outlook *o, size_t count, int job) {

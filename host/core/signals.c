@@ -2,9 +2,12 @@
 #include "mneme/signals.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
 
-static volatile sig_atomic_t stop;
+/* Ranks as threads set it as well as handlers do, which may write what needs no lock. */
+static atomic_int stop;
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a handler writes the stop flag");
 
 static void on_signal(int number) {
     if (stop && number == SIGINT) {

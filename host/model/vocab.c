@@ -56,9 +56,7 @@ mn_status mn_vocab_stats(mn_vocab *v, mn_row_stat *stats, const mn_tensor *logit
     MN_TRY(mn_row_stats(dev, v->mine, logits, &v->range));
     const mn_tensor mine = mn_tensor_1d(v->mine, MN_I32, rows * STAT_NUMBERS);
     mn_tensor all = mn_tensor_2d(v->all, MN_I32, ranks, rows * STAT_NUMBERS);
-    return MN_RANGE(dev, "all-gather", mn_comm_gather_tensor(v->model->tp, dev, &all, &mine);
-    mn_range_end(dev);
-    MN_TRY(st);
+    MN_TRY(MN_RANGE(dev, "all-gather", mn_comm_gather_tensor(v->model->tp, dev, &all, &mine)));
     return mn_row_stats_merge(dev, stats, v->all, ranks, rows);
 }
 
@@ -73,8 +71,8 @@ mn_status mn_vocab_difference(mn_vocab *v, mn_tensor *out, const mn_tensor *x, c
     mn_device *dev = v->model->device;
     MN_TRY(mn_row_difference(dev, out, x, y));
     if (!v->model->tp) return MN_OK;
-    mn_range_begin(dev, "all-reduce");
-    const mn_status st = mn_comm_reduce_tensor(v->model->tp, dev, out, MN_COMM_MAX));
+    return MN_RANGE(dev, "all-reduce",
+                    mn_comm_reduce_tensor(v->model->tp, dev, out, MN_COMM_MAX));
 }
 
 /* v->whole = rows first .. first + count - 1 of the logits of all ranks. */

@@ -156,15 +156,15 @@ static void tell(mn_transport *t, const mn_note *note) {
             MPI_Isend(copy, (int)sizeof *copy, MPI_BYTE, r, NOTE_TAG, MPI_COMM_WORLD, &requests[r]);
     }
     pthread_mutex_unlock(&e->lock);
-    int done = 0;
-    for (const double end_at = now() + 1; !done && now() < end_at;) {
+    int left = t->size;
+    for (const double end_at = now() + 1; left > 0 && now() < end_at;) {
         pthread_mutex_lock(&e->lock);
-        const int code = MPI_Testall(t->size, requests, &done, MPI_STATUSES_IGNORE);
+        for (int done = 1; left > 0 && done; left -= done)
+            if (MPI_Test(&requests[left - 1], &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) done = 0;
         pthread_mutex_unlock(&e->lock);
-        if (code != MPI_SUCCESS) return;
-        if (!done) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        if (left > 0) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
-    if (!done) return;
+    if (left > 0) return;
     free(copy);
     free(requests);
 }

@@ -94,7 +94,7 @@ mn_status mn_tally_open(mn_device **out, mn_tally_like like) {
                      .close = count_close};
     snprintf(d->description, sizeof d->description, "%s: nothing is computed", d->name);
     if (t->cuda) {
-        t->memory = t->workspace = MN_CUDA_LINEAR_WORKSPACE;
+        t->memory = t->workspace = MN_CUDA_LINEAR_WORKSPACE + MN_CUDA_SLOTS * MN_CUDA_SLOT_BYTES;
         count_reserve(d, 0, 0);
     } else {
         d->panel_bytes = mn_cpu_panel_bytes;

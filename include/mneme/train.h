@@ -18,9 +18,16 @@
  * saving keys and the number of threads never change a weight.
  *
  * One step is per_device_train_batch_size * gradient_accumulation_steps samples (fewer at the end of
- * an epoch); its loss is the mean over all their targets, whatever the batches. AdamW as torch.optim.AdamW,
+ * an epoch), of all ranks together: unlike Hugging Face's, where every process adds that many. Its loss is the mean over all their targets, whatever the batches. AdamW as torch.optim.AdamW,
  * clipping as torch.nn.utils.clip_grad_norm_, schedules as transformers' get_*_schedule_with_warmup:
- * step t = 0, 1 .. uses the rate of lambda(t), so that the first step of a warm-up has rate 0. */
+ * step t = 0, 1 .. uses the rate of lambda(t), so that the first step of a warm-up has rate 0.
+ *
+ * Several ranks (comm.h) train as one: the samples of a step are handed out over the replicas, each computes at most
+ * per_device_train_batch_size of its own at a time, and one message adds up the gradients. Losses and weights are those
+ * of one rank but for the order of the sums; with the same ranks they are bit-identical from run to run. With update full
+ * each replica has 1/dp of AdamW's means (ZeRO-1). All files are written by rank 0 and are those of one rank: a checkpoint of
+ * any number of ranks goes on with any other. output_dir is seen by all. The activation cache is each rank's own: of the
+ * samples that it has computed. */
 #ifndef MNEME_TRAIN_H
 #define MNEME_TRAIN_H
 
@@ -90,15 +97,15 @@ typedef struct mn_train_options {
     int64_t logging_steps, eval_steps, early_stopping_patience, save_steps, save_total_limit;
     mn_train_save_dtype save_dtype;
     int64_t seed;
-    /* Called after every step of this run; what it returns ends the run unless it is MN_OK. */
+    /* Called after every step of this run, on every rank; what it returns ends the run unless it is MN_OK. */
     mn_status (*on_step)(void *context, const mn_train_step *step);
     void *context;
     /* `model`, opened by this name and packed before on the same device (else MN_ERR_USAGE), for trainings one after
      * the other; it is not changed. NULL: it is opened for this one, as where it changes (update full, init random) in any
      * case. */
     mn_model *backbone;
-    /* Who else works on this training (comm.h); NULL: nobody. All ranks call with the same options. The samples of a
-     * step are those of one rank, handed out over the replicas: their number never changes a result. */
+    /* Who else works on this training (comm.h); NULL: nobody. All ranks call with the same options, which is looked at,
+     * as are the model and the texts that each of them reads. A backbone is shared by the same `tp`. */
     const mn_ranks *ranks;
 } mn_train_options;
 
@@ -113,7 +120,7 @@ typedef struct mn_train_summary {
     double eval_loss;  /* of the last validation; NaN: none */
     double seconds;    /* all runs together */
     bool resumed, finished_before, stopped_early;
-    int64_t cached_samples; /* trunk passes that the cache has saved in this run */
+    int64_t cached_samples; /* trunk passes that the cache has saved in this run, of all replicas */
 } mn_train_summary;
 
 /* When output_dir holds a finished training with the same keys, that is all: finished_before. With

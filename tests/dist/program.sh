@@ -30,7 +30,7 @@ for layout in "2 --tp 2" "2 --dp 2" "4 --tp 2 --dp 2"; do
     one_voice
     has "$err" "$n ranks: "
     [ "$(wc -l <"$out")" = 1 ] || fail "results: $(cat "$out")"
-    for key in loss grad_norm; do close_to $key "$work/one/train_log.jsonl" "$folder/train_log.jsonl"; done
+    for key in loss grad_norm; do close_to $key 1e-5 "$work/one/train_log.jsonl" "$folder/train_log.jsonl"; done
     has "$folder/rank-1.log" "24 steps"
     [ ! -e "$folder/rank-0.log" ] || fail "rank 0 has a log of its own"
 
@@ -64,7 +64,7 @@ for command in "score --jsonl -" "generate --jsonl - --max_new_tokens 6"; do
     input=/dev/null
     [ "$(wc -l <"$out")" = 2 ] || fail "two lines expected: $(cat "$out")"
     [ "${command%% *}" = score ] || cmp -s "$out" "$work/alone" || fail "other texts: $(cat "$out")"
-    [ "${command%% *}" != score ] || close_to logprob "$work/alone" "$out"
+    [ "${command%% *}" != score ] || close_to logprob 1e-5 "$work/alone" "$out"
 done
 
 # ---- what makes no sense is said once ----

@@ -22,13 +22,6 @@ disturbed() {
     wait_for '"step": 5,' "$1/train_log.jsonl"
 }
 
-# rank R: its process.
-rank() {
-    for pid in $(cat /proc/"$job"/task/*/children); do
-        [ "$(tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | sed -n 's/^OMPI_COMM_WORLD_RANK=//p')" = "$1" ] && echo "$pid"
-    done
-}
-
 # ended CODE FOLDER: the job ends within 30 s of $since; then the same command finishes it.
 ended() {
     wait "$job"
@@ -47,7 +40,7 @@ ended() {
 
 # named LOST WHAT RANK...: each of these ranks has said what became of that one, process $lost, and where it waited.
 named() {
-    what="step [0-9]+ of 80: [a-z_ ]+ of [0-9]+ bytes: rank $1 \\($host\\) $2 \\(process $lost\\)"
+    what="(.*: )?[a-z_ ]+ of [0-9]+ bytes: rank $1 \\($host\\) $2 \\(process $lost\\)"
     shift 2
     for r in "$@"; do
         who="rank $r \\($host\\): "

@@ -15,13 +15,13 @@ job 0 4 run "$config" --run_dir "$work/four" --tp 2 --dp 2
 one_voice
 diff -r "$work/one/prepared" "$work/four/prepared" >"$work/diff" || fail "prepared otherwise: $(head -n 3 "$work/diff")"
 for variant in gpt_wikipage-wd0.05 gpt_template-wd0.05; do
-    for key in loss grad_norm; do
-        close_to $key "$work/one/train/$variant/train_log.jsonl" "$work/four/train/$variant/train_log.jsonl"
-    done
+    log=train/$variant/train_log.jsonl
+    close_to loss 1e-5 "$work/one/$log" "$work/four/$log"
+    close_to grad_norm 1e-4 "$work/one/$log" "$work/four/$log" # AdamW's steps make differences of rounding grow
 done
-answers "$work/one" >"$work/these"
-answers "$work/four" | cmp -s - "$work/these" || fail "other answers"
-[ -s "$work/these" ] || fail "no answers"
+answers "$work/one" >"$work/answers"
+answers "$work/four" | cmp -s - "$work/answers" || fail "other answers"
+[ -s "$work/answers" ] || fail "no answers"
 [ -s "$work/four/report/report.html" ] || fail "no report"
 [ "$(grep -c '^report: ' "$err")" = 1 ] || fail "reported: $(cat "$err")"
 has "$work/four/rank-3.log" "train gpt_wikipage-wd0.05: "
@@ -33,12 +33,24 @@ job 0 2 run "$config" --run_dir "$work/four" --dry-run
 job 2 2 run "$config" --run_dir "$work/four" --seed 1
 [ "$(grep -c 'seed was' "$err")" = 1 ] || fail "said otherwise: $(cat "$err")"
 
-# Nobody but rank 0 works while the data is prepared; a stop of another rank reaches it.
+# Rank 0 prepares a dump that takes some seconds; a stop of another rank reaches it.
+mkdir "$work/wiki"
+perl -e 'for (1 .. 30000) { link($ARGV[0], "$ARGV[1]/wiki-$_.jsonl") or symlink($ARGV[0], "$ARGV[1]/wiki-$_.jsonl") }' \
+    "$source_dir/data/world/wiki/wiki-001.jsonl" "$work/wiki"
 begin "stopped while it prepares"
-mkfifo "$work/claims"
-(ranks 3 sh -c '[ "$OMPI_COMM_WORLD_RANK" != 2 ] || (sleep 3; kill -USR1 $$) & exec "$@"' sh "$program" run "$config" \
-    --run_dir "$work/asked" --claims "$work/slow.jsonl" --dp 3) >"$out" 2>"$err" &
+(ranks 3 "$program" run "$config" --run_dir "$work/asked" --wiki "$work/wiki") >"$out" 2>"$err" &
 job=$!
-: >"$work/slow.jsonl"
-wait $job
+wait_for "3 ranks: " "$err"
+sleep 1
+since=$(seconds)
+kill -USR1 "$(rank 2)" || fail "it has ended: $(cat "$err")"
+wait "$job"
+got=$?
+[ $got = 75 ] || fail "exit code $got: $(cat "$err")"
+within 20 "$since" "the stop"
+[ "$(grep -c "stopped on request" "$err")" = 1 ] || fail "said otherwise: $(cat "$err")"
+[ ! -e "$work/asked/prepared/manifest.json" ] || fail "it was prepared"
+job 0 3 run "$config" --run_dir "$work/asked" --dp 3
+answers "$work/asked" | cmp -s - "$work/answers" || fail "other answers"
+
 finish

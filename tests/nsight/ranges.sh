@@ -26,24 +26,21 @@ nested() {
             exit bad
         }' "$1" >"$work/nested" || fail "$(head -n 5 "$work/nested")"
 }
-# times COUNT PATH: that path was a range so often.
-times() { grep -qx "$2 $1" "$work/nested" || fail "not $1 times $2: $(grep "^${2%/*}" "$work/nested" | head -n 20 | tr '\n' ';')"; }
+# often COUNT PATH: that path was a range so often.
+often() { grep -qx "$2 $1" "$work/nested" || fail "not $1 times $2: $(grep "^${2%/*}" "$work/nested" | head -n 20 | tr '\n' ';')"; }
 some() { grep -q "^$1 [1-9]" "$work/nested" || fail "no range $1: $(cut -d / -f 1-3 "$work/nested" | sort -u | head -n 40 | tr '\n' ';')"; }
 
 prepare_data
 export NVTX_RECORD="$work/train.ranges"
-train 0 "$work/trained" --max_steps 3 --save_steps 0 --activation_cache off
+train 0 "$work/trained" --max_steps 3 --save_steps 0 --memory.blocks 1,3
 nested "$work/train.ranges"
-times 3 step
-times 3 step/loader
-times 3 step/forward
-times 3 step/backward
-times 3 step/update
-for kernel in forward/embed_fwd forward/block/linear_fwd forward/block/attention_fwd forward/memory/gated_norm_fwd \
-    backward/cross_entropy backward/block/attention_bwd backward/memory/gated_norm_bwd update/adamw; do
-    some "step/$kernel"
+for part in step step/forward step/loss step/backward step/update; do often 3 $part; done
+for part in loader trunk/embed_fwd trunk/block/linear_fwd forward/block/attention_fwd forward/memory/gated_norm_fwd \
+    loss/cross_entropy backward/block/attention_bwd backward/memory/gated_norm_bwd update/adamw; do
+    some "step/$part"
 done
-grep -v '^step\|^loader\|^[a-z_0-9]* ' "$work/nested" && fail "kernels outside of a step"
+cut -d / -f 1 "$work/nested" | cut -d ' ' -f 1 | sort -u >"$work/outermost"
+is "$work/outermost" step # no kernel outside of a step
 
 export NVTX_RECORD="$work/eval.ranges"
 run 0 eval --model "$model" --data "$data" --num_fewshot 0 --scoring generate,choice --limit 8 --batch_size 4 --bootstrap_iters 0 --threads 1
