@@ -91,8 +91,9 @@ extern "C" mn_status mn_cuda_attention_bwd(mn_stream *s, float *dq, float *dk, f
                                     .dim = (int)dim,
                                     .scale = scale * MN_LOG2E,
                                     .aligned = dim % 4 == 0 && places % 16 == 0};
-    if (mn_cuda_cudnn_takes(s, seqs, &forward))
-        return mn_cuda_cudnn_backward(s, &forward, seqs, dout, dq, dk, dv);
+    bool dense;
+    MN_TRY(mn_cuda_cudnn_takes(&dense, s, seqs, &forward, true));
+    if (dense) return mn_cuda_cudnn_backward(s, &forward, seqs, dout, dq, dk, dv);
     backward_args a = {.dq = dq,
                        .dk = dk,
                        .dv = dv,

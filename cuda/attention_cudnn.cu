@@ -7,20 +7,22 @@
 #include "cuda/collectives.h"
 #include "cuda/cudnn_plan.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { LENGTH_STEP = 64, PLANS = 64, THREADS = 128 };
 
 typedef struct kept_plan {
-    mn_cudnn_shape shape;
-    mn_cudnn_plan *plan;
+    mn_cudnn_shape shape; /* batch 0: nothing is kept here */
+    mn_cudnn_plan *plan;  /* NULL: cuDNN has none */
 } kept_plan;
 
 struct mn_cuda_cudnn {
     mn_cudnn *cudnn;
     kept_plan kept[PLANS]; /* a ring: the oldest makes room */
     int64_t built;
+    bool said; /* that there was a shape without a plan */
     void *memory;
     size_t bytes;
 };
@@ -48,7 +50,8 @@ void mn_cuda_cudnn_close(struct mn_cuda_cudnn **cudnn) {
     *cudnn = NULL;
 }
 
-bool mn_cuda_cudnn_takes(const mn_stream *s, const mn_attn_seqs *seqs, const attention_args *a) {
+/* Whether a batch is of the kind that a dense one can stand for. */
+static bool dense_enough(const mn_stream *s, const mn_attn_seqs *seqs, const attention_args *a) {
     if (!s->cudnn || a->group != 1 || a->dim % 8 != 0 || a->dim > 128 || !a->aligned) return false;
     for (int64_t i = 0; i < seqs->count; i++) {
         const mn_attn_seq *seq = &seqs->host[i];
@@ -59,21 +62,57 @@ bool mn_cuda_cudnn_takes(const mn_stream *s, const mn_attn_seqs *seqs, const att
     return seqs->count > 0 && seqs->count <= MN_GRID_Z;
 }
 
+static void say_refused(mn_cuda_cudnn *c, const mn_cudnn_shape *shape) {
+    char text[256];
+    snprintf(text, sizeof text,
+             "cuDNN has no reproducible plan for attention%s of %lld x %lld tokens, %lld heads of "
+             "%lld: mneme's own is used there, and wherever else that is so",
+             shape->backward ? " backward" : "", (long long)shape->batch, (long long)shape->length,
+             (long long)shape->heads, (long long)shape->head_dim);
+    mn_cuda_warn(text);
+    c->said = true;
+}
+
 static mn_status plan_for(mn_cudnn_plan **out, mn_cuda_cudnn *c, const mn_cudnn_shape *shape) {
     for (int i = 0; i < PLANS; i++) {
         const mn_cudnn_shape *have = &c->kept[i].shape;
         *out = c->kept[i].plan;
-        if (*out && have->batch == shape->batch && have->length == shape->length &&
+        if (have->batch == shape->batch && have->length == shape->length &&
             have->heads == shape->heads && have->head_dim == shape->head_dim &&
             have->backward == shape->backward)
             return MN_OK;
     }
     kept_plan *place = &c->kept[c->built % PLANS];
     mn_cudnn_plan_close(&place->plan);
-    MN_TRY(mn_cudnn_plan_build(&place->plan, c->cudnn, shape, NULL));
+    place->shape = {};
+    const mn_status st = mn_cudnn_plan_build(&place->plan, c->cudnn, shape, NULL);
+    if (st != MN_OK && st != MN_ERR_UNSUPPORTED) return st;
+    if (st != MN_OK && !c->said) say_refused(c, shape);
     place->shape = *shape;
     c->built++;
     *out = place->plan;
+    return MN_OK;
+}
+
+static mn_cudnn_shape shape_of(const mn_attn_seqs *seqs, const attention_args *a, bool backward) {
+    int64_t length = 0;
+    for (int64_t i = 0; i < seqs->count; i++)
+        length = seqs->host[i].q_len > length ? seqs->host[i].q_len : length;
+    return {.batch = seqs->count,
+            .length = mn_ceil_div<int64_t>(length, LENGTH_STEP) * LENGTH_STEP,
+            .heads = a->heads,
+            .head_dim = a->dim,
+            .backward = backward};
+}
+
+mn_status mn_cuda_cudnn_takes(bool *takes, mn_stream *s, const mn_attn_seqs *seqs,
+                              const attention_args *a, bool backward) {
+    mn_cudnn_plan *plan = NULL;
+    *takes = false;
+    if (!dense_enough(s, seqs, a)) return MN_OK;
+    const mn_cudnn_shape shape = shape_of(seqs, a, backward);
+    MN_TRY(plan_for(&plan, s->cudnn, &shape));
+    *takes = plan != NULL;
     return MN_OK;
 }
 
@@ -171,15 +210,8 @@ static mn_status place(mn_stream *s, mn_cudnn_data *data, const mn_cudnn_shape *
 
 static mn_status prepare(mn_stream *s, const attention_args *a, const mn_attn_seqs *seqs,
                          bool backward, mn_cudnn_plan **plan, mn_cudnn_data *data, dense *d) {
-    int64_t length = 0;
-    for (int64_t i = 0; i < seqs->count; i++)
-        length = seqs->host[i].q_len > length ? seqs->host[i].q_len : length;
-    length = mn_ceil_div<int64_t>(length, LENGTH_STEP) * LENGTH_STEP;
-    const mn_cudnn_shape shape = {.batch = seqs->count,
-                                  .length = length,
-                                  .heads = a->heads,
-                                  .head_dim = a->dim,
-                                  .backward = backward};
+    const mn_cudnn_shape shape = shape_of(seqs, a, backward);
+    const int64_t length = shape.length;
     MN_TRY(plan_for(plan, s->cudnn, &shape));
     MN_TRY(place(s, data, &shape, mn_cudnn_plan_workspace(*plan)));
     data->scale = a->scale / MN_LOG2E;

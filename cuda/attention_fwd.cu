@@ -165,7 +165,9 @@ extern "C" mn_status mn_cuda_attention_fwd(mn_stream *s, float *out, float *lse,
                               .dim = (int)dim,
                               .scale = scale * MN_LOG2E,
                               .aligned = dim % 4 == 0 && ((uintptr_t)q | (uintptr_t)out) % 16 == 0};
-    if (mn_cuda_cudnn_takes(s, seqs, &a)) return mn_cuda_cudnn_forward(s, &a, seqs);
+    bool dense;
+    MN_TRY(mn_cuda_cudnn_takes(&dense, s, seqs, &a, false));
+    if (dense) return mn_cuda_cudnn_forward(s, &a, seqs);
     MN_TRY(mn_cuda_attention_decode(s, &a, seqs));
     if (rows == 0) return MN_OK;
     return mn_attention_sized(dim, a.aligned, [&](auto size) {

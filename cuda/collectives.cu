@@ -2,16 +2,17 @@
  *
  * Collectives are work in the device's one stream, between its kernels. Communicators are non-blocking: no call of NCCL
  * waits for another rank, and we ask until it is done, with an eye on the clock and on the other ranks. NCCL puts a
- * collective of such a communicator into the stream from a thread of its own, hence the asking behind each one too:
- * what is launched next must come behind it.
+ * collective of such a communicator into the stream from a thread that it starts for it, hence the asking behind each
+ * one too: what is launched next must come behind it. Blocking communicators would save that thread, and could hang.
  *
  * Whoever waits for the device (mn_cuda_wait) may wait for a rank that is gone. The first thing that goes wrong aborts
  * all groups of the device, which ends NCCL's kernels, so that memory and stream can be given back; a communicator
  * that failed is never finalized.
  *
- * The order of sums is NCCL's: all ranks get the same bits, and the same call on the same GPUs gives them again with
- * the ring and tree algorithms, but another topology, number of ranks, algorithm or protocol (NCCL_ALGO,
- * NCCL_PROTO) adds in another order. NVLink SHARP (NCCL_NVLS_ENABLE) was not repeatable with every driver. */
+ * The order of sums is NCCL's. All ranks get the same bits, and so does the next run on the same GPUs: rings and trees
+ * follow from the topology, the size of the sum chooses among them. Another topology, number of ranks, version of NCCL,
+ * algorithm or protocol (NCCL_ALGO, NCCL_PROTO) may add in another order. Sums in NVLink's switches are off unless
+ * asked for (nccl_api.c). */
 #include "cuda/collectives.h"
 
 #include "cuda/device.h"
@@ -65,7 +66,7 @@ static mn_status give_up(mn_device_group *g, const char *what, const char *why) 
 /* What NCCL says about its own error. */
 static mn_status nccl_failed(mn_device_group *g, const char *what, ncclResult_t result) {
     char why[384];
-    const char *detail = g->comm ? g->nccl->ncclGetLastError(g->comm) : "";
+    const char *detail = g->nccl->ncclGetLastError(g->comm);
     snprintf(why, sizeof why, "%s%s%.300s", g->nccl->ncclGetErrorString(result),
              detail && *detail ? ": " : "", detail ? detail : "");
     return give_up(g, what, why);
@@ -180,6 +181,12 @@ static void disconnect(mn_device_group *g) {
     g->comm = NULL;
 }
 
+static void put_in(mn_device_group *g, mn_stream *s) {
+    g->stream = s;
+    g->next = s->groups;
+    s->groups = g;
+}
+
 static void take_out(mn_device_group *g) {
     mn_device_group **at = &g->stream->groups;
     while (*at != g) at = &(*at)->next;
@@ -221,9 +228,7 @@ static mn_status join(mn_device_group **out, mn_device *device,
     *out = NULL;
     MN_CHECK(g, MN_ERR_MEMORY, "no memory for a group of GPUs");
     g->ranks = *ranks;
-    g->stream = device->stream;
-    g->next = g->stream->groups;
-    g->stream->groups = g;
+    put_in(g, device->stream);
     snprintf(g->what, sizeof g->what, "connecting %d GPUs", ranks->size);
     memcpy(&made, id, sizeof made);
     config.blocking = 0;
@@ -264,8 +269,12 @@ static mn_status order(mn_stream *s, float *x, int64_t count, bool back) {
     return MN_OK;
 }
 
+/* The group that was used last is the first of the list: who waits names its collective. */
 static mn_status begin(mn_device_group *g, const char *name, size_t bytes) {
+    mn_stream *s = g->stream;
     if (!g->comm) return broken(g);
+    take_out(g);
+    put_in(g, s);
     snprintf(g->what, sizeof g->what, "%s of %zu bytes", name, bytes);
     return mn_cuda_use(g->stream);
 }

@@ -6,8 +6,9 @@
  * the keys that a row sees only by the number of pieces that attention cuts them into.
  *
  * The first time a key comes its work runs as it is, which also loads kernels and makes the plans of its products;
- * the second time it is recorded; from then on the record is submitted. MNEME_CUDA_GRAPHS=0 in the environment
- * records nothing. */
+ * the second time it is recorded (the driver allocates what it needs for that, once); from then on the record is
+ * submitted. MNEME_CUDA_GRAPHS=0 in the environment records nothing. Nor does a device that works with other
+ * ranks: a collective has a part of the host's (NCCL is asked whether it is there), which a record would leave out. */
 #include "cuda/graphs.h"
 
 #include "cuda/attention.cuh"
@@ -112,7 +113,7 @@ mn_status mn_cuda_repeat(mn_device *device, const mn_repeat *key, mn_status (*wo
                          void *context) {
     mn_stream *s = device->stream;
     bool known = false;
-    if (s->graphs->off) return work(context);
+    if (s->graphs->off || s->groups) return work(context);
     MN_TRY(mn_cuda_use(s));
     record *r = find(s, key, &known);
     r->used = ++s->graphs->calls;

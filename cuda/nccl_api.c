@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char LIBRARY[] = "libnccl.so.2";
@@ -10,8 +11,15 @@ static const char LIBRARY[] = "libnccl.so.2";
 static mn_nccl nccl;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* ranks may be threads */
 
+/* Every run gives the same bits: that was not so, with every driver, where NVLink's switches add (NVLS). Whoever names
+ * an algorithm or wants the switches knows what he does. NCCL reads its environment when it first connects. */
+static void prefer_repeatable(void) {
+    if (!getenv("NCCL_ALGO")) setenv("NCCL_NVLS_ENABLE", "0", 0);
+}
+
 static mn_status load(mn_nccl *n) {
     enum { OLDEST = NCCL_VERSION(2, 14, 0) };
+    prefer_repeatable();
     n->library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
     MN_CHECK(n->library, MN_ERR_UNSUPPORTED,
              "several GPUs need NCCL, which is not installed (package libnccl2): %s", dlerror());

@@ -16,6 +16,8 @@ extern "C" mn_status mn_fail(mn_status status, const char *format, ...) {
     return program->fail(status, "%s", text);
 }
 
+void mn_cuda_warn(const char *text) { program->warn(text); }
+
 static mn_status count(int *devices) {
     int present = 0;
     *devices = 0;
@@ -25,9 +27,8 @@ static mn_status count(int *devices) {
     return MN_OK;
 }
 
-extern "C" __attribute__((visibility("default"))) const mn_plugin *
-mn_plugin_open(const mn_plugin_host *host) {
-    static mn_plugin plugin = {};
+static mn_plugin describe_plugin(const mn_plugin_host *host) {
+    mn_plugin plugin = {};
     int version = 0;
     program = host;
     plugin.abi = MN_PLUGIN_ABI;
@@ -40,5 +41,12 @@ mn_plugin_open(const mn_plugin_host *host) {
     plugin.count = count;
     plugin.describe = mn_cuda_describe;
     plugin.open = mn_cuda_device_open;
+    return plugin;
+}
+
+/* Several threads may come here at once. */
+extern "C" __attribute__((visibility("default"))) const mn_plugin *
+mn_plugin_open(const mn_plugin_host *host) {
+    static const mn_plugin plugin = describe_plugin(host);
     return &plugin;
 }

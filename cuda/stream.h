@@ -37,6 +37,7 @@ struct mn_stream {
 /* The first `bytes` of the workspace, 256-byte aligned; MN_ERR_MEMORY when less was reserved. */
 mn_status mn_cuda_scratch(mn_stream *s, void *out_ptr, size_t bytes);
 
+void mn_cuda_warn(const char *text); /* a line of the program's log */
 /* A CUDA error as a status: "what: text of the error". */
 mn_status mn_cuda_check(cudaError_t code, const char *what);
 #define MN_CUDA_TRY(call) MN_TRY(mn_cuda_check((call), #call))

@@ -6,7 +6,13 @@
 #include "mneme/comm.h"
 #include "mneme/device.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #define WANT(cond, ...) MN_CHECK(cond, MN_ERR_DATA, __VA_ARGS__)
+
+/* What the ranks open: "cpu", or "cuda" for rank r on cuda:r. */
+static const char *dist_device = "cpu";
 
 typedef mn_status dist_main(const mn_ranks *ranks, mn_device *device, void *context);
 
@@ -21,8 +27,11 @@ static mn_status dist_rank(mn_comm *world, void *context) {
     mn_status st = MN_OK;
     mn_device *device = NULL;
     mn_ranks ranks;
+    char spec[16];
+    snprintf(spec, sizeof spec, strcmp(dist_device, "cuda") == 0 ? "cuda:%d" : "cpu",
+             mn_comm_rank(world));
     MN_TRY(mn_ranks_open(&ranks, world, job->tp, job->dp));
-    MN_GOTO(mn_device_open(&device, "cpu", 1));
+    MN_GOTO(mn_device_open(&device, spec, 1));
     st = job->main(&ranks, device, job->context);
 done:
     mn_device_close(&device);

@@ -109,6 +109,39 @@ static void what_it_does_not_take(void **state) {
     MN_ASSERT_OK(dev->attention(dev, false));
 }
 
+/* Shapes that cuDNN refuses: the backend's own attention, forward and backward, and all others as before. */
+static void no_plan(void **state) {
+    static const int32_t lens[] = {40, 21, 17}, refused[] = {90, 21, 17};
+    mn_device *dev = *state;
+    if (!getenv("MNEME_TEST_SIMULATED")) {
+        print_message("skipped: plans are refused by the simulated cuDNN only\n");
+        skip();
+    }
+    MN_ASSERT_OK(dev->attention(dev, true));
+    problem p = training_problem(64, 2, 2, lens, false),
+            q = training_problem(64, 2, 2, refused, false);
+    float *by_cudnn = test_malloc((size_t)query_floats(&p) * sizeof(float));
+    float *out[2];
+    forward_on(dev, &p, false, by_cudnn, NULL); /* has a plan from here on */
+    assert_true(all_halves(&p, by_cudnn, p.heads * p.dim, query_floats(&p)));
+    setenv("SIMGPU_CUDNN_NO_PLAN", "1", 1);
+    for (int with = 1; with >= 0; with--) {
+        out[with] = test_malloc((size_t)query_floats(&q) * sizeof(float));
+        if (!with) MN_ASSERT_OK(dev->attention(dev, false));
+        else forward_on(dev, &p, false, by_cudnn, NULL);
+        forward_on(dev, &q, false, out[with], NULL);
+    }
+    unsetenv("SIMGPU_CUDNN_NO_PLAN");
+    assert_memory_equal(out[0], out[1], (size_t)query_floats(&q) * sizeof(float));
+    assert_false(all_halves(&q, out[1], q.heads * q.dim, query_floats(&q)));
+    assert_true(all_halves(&p, by_cudnn, p.heads * p.dim, query_floats(&p)));
+    test_free(out[0]);
+    test_free(out[1]);
+    test_free(by_cudnn);
+    problem_free(&q);
+    problem_free(&p);
+}
+
 static int setup(void **state) {
     remote_setup(state);
     mn_device *dev = *state;
@@ -120,6 +153,7 @@ static int setup(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(texts),
-                                       cmocka_unit_test(what_it_does_not_take)};
+                                       cmocka_unit_test(what_it_does_not_take),
+                                       cmocka_unit_test(no_plan)};
     return cmocka_run_group_tests(tests, setup, remote_teardown);
 }

@@ -12,6 +12,7 @@
 enum { SEQS = 3, PROMPT = 5, ROOM = 300, VARIANTS = 2 };
 
 static void (*work_done)(sg_work *out); /* the simulated runtime's; NULL on a GPU */
+static size_t (*allocations)(void);     /* blocks of device memory */
 
 typedef struct subject {
     mn_device *device;
@@ -131,6 +132,7 @@ static void same_sequence(void **state) {
         pass(&s, SEQS, 0, PROMPT, NULL);
         expect_graphs("prompts", 0);
         sg_work plain = {0};
+        const size_t blocks = allocations ? allocations() : 0;
         for (int i = 0; i < 4; i++) {
             pass(&s, SEQS, PROMPT, 1, i == 0 ? &first : &other);
             const sg_work w = done();
@@ -142,6 +144,7 @@ static void same_sequence(void **state) {
             assert_int_equal(w.kernels, plain.kernels);
             if (w.sequence != plain.sequence) fail_msg("%s: other kernels", models[m]);
         }
+        if (allocations) assert_int_equal(allocations(), blocks); /* none after step 0 */
         answers_close(&first);
         answers_close(&other);
         close_subject(&s);
@@ -220,7 +223,8 @@ static int setup(void **state) {
     mn_device_close(&dev);
     void *runtime = dlopen("libcudart.so.13", RTLD_LAZY | RTLD_NOLOAD);
     if (runtime) *(void **)&work_done = dlsym(runtime, "sg_work_done");
-    return work_done || !getenv("MNEME_TEST_SIMULATED") ? 0 : -1;
+    if (runtime) *(void **)&allocations = dlsym(runtime, "sg_live_allocations");
+    return (work_done && allocations) || !getenv("MNEME_TEST_SIMULATED") ? 0 : -1;
 }
 
 int main(void) {

@@ -5,14 +5,19 @@
 #ifdef MN_HAS_NCCL
 #include "cuda/nccl_api.h"
 
+#include <stdlib.h>
+
 static void every_function_is_there(void **state) {
     (void)state;
     const mn_nccl *n = NULL, *again = NULL;
+    unsetenv("NCCL_ALGO");
+    unsetenv("NCCL_NVLS_ENABLE");
     MN_ASSERT_OK(mn_nccl_open(&n));
     MN_ASSERT_OK(mn_nccl_open(&again));
     assert_ptr_equal(n, again);
     print_message("NCCL %d, compiled with the headers of %d\n", n->version, NCCL_VERSION_CODE);
     assert_int_equal(n->version / 10000, NCCL_VERSION_CODE / 10000);
+    assert_string_equal(getenv("NCCL_NVLS_ENABLE"), "0"); /* sums are repeatable */
     assert_string_equal(n->ncclGetErrorString(ncclSuccess), "no error");
     assert_string_equal(n->ncclGetErrorString(ncclInProgress), "NCCL operation in progress");
 }

@@ -108,50 +108,102 @@ static int64_t planned_traffic(const mn_forecast_work *w, int64_t *calls) {
     return bytes;
 }
 
-/* One training step of a memory as its plan has it, for real. */
-static mn_status take_step(plan_case *c) {
+/* What a step needs, really opened. */
+typedef struct lesson {
+    mn_model *stored, *model;
+    mn_memory *memory;
+    train_params params;
+    mn_train_options options;
+    mn_tape *tape;
+    int32_t *ids, *outputs;
+    float *hidden;
+} lesson;
+
+static void lesson_close(lesson *l) {
+    free(l->hidden);
+    free(l->outputs);
+    free(l->ids);
+    mn_tape_close(&l->tape);
+    mn_params_close(&l->params);
+    mn_memory_close(&l->memory);
+    mn_model_close(&l->model);
+    mn_model_close(&l->stored);
+}
+
+static mn_status lesson_open(lesson *l, const plan_case *c, bool full) {
     const mn_forecast_job *job = &c->job;
     const int64_t tokens = job->batch * job->length;
     const mn_memory_options shape = {
         .name = "memory", .hidden = job->hidden, .from = 0.7, .to = 0.8, .gate = 1};
-    const mn_tape_options limits = {.max_tokens = tokens, .max_seqs = job->batch};
-    mn_status st = MN_OK;
-    mn_model *model = NULL;
-    mn_memory *memory = NULL, *gradients = NULL;
-    mn_tape *tape = NULL;
-    double loss = 0;
-    int64_t lengths[8] = {0};
-    int32_t *ids = calloc((size_t)tokens, sizeof *ids);
-    int32_t *outputs = calloc((size_t)tokens, sizeof *outputs);
-    float *hidden = calloc((size_t)(tokens * job->config.dim), sizeof *hidden);
-    MN_CHECK_GOTO(ids && outputs && hidden && job->batch <= 8, MN_ERR_MEMORY, "no memory");
+    const mn_tape_options limits = {.max_tokens = tokens, .max_seqs = job->batch, .full = full};
+    mn_train_defaults(&l->options);
+    MN_TRY(mn_model_open(&l->stored, c->dir, c->device, c->ranks.tp));
+    if (full) MN_TRY(mn_model_trainable(&l->model, l->stored));
+    else MN_TRY(mn_memory_create(&l->memory, l->stored, &shape));
+    mn_model *m = full ? l->model : l->stored;
+    MN_TRY(mn_params_open(&l->params, m, l->memory, &l->options, full ? c->ranks.dp : NULL));
+    MN_TRY(mn_tape_open(&l->tape, m, l->memory, l->params.memory_grads, l->params.model_grads,
+                        &limits));
+    l->ids = calloc((size_t)tokens, sizeof *l->ids);
+    l->outputs = calloc((size_t)tokens, sizeof *l->outputs);
+    l->hidden = calloc((size_t)(tokens * job->config.dim), sizeof *l->hidden);
+    MN_CHECK(l->ids && l->outputs && l->hidden, MN_ERR_MEMORY, "no memory for a batch");
     for (int64_t i = 0; i < tokens; i++) {
-        ids[i] = (int32_t)(i * 7 % job->config.vocab);
-        outputs[i] = (int32_t)i;
+        l->ids[i] = (int32_t)(i * 7 % job->config.vocab);
+        l->outputs[i] = (int32_t)i;
     }
-    for (int64_t i = 0; i < job->batch; i++) lengths[i] = job->length;
-    const mn_train_batch batch = {.ids = ids,
-                                  .tokens = tokens,
+    return MN_OK;
+}
+
+/* This rank's part of a step as its plan has it, for real. */
+static mn_status take_step(lesson *l, const plan_case *c, bool full) {
+    enum { MOST = 8 };
+    const mn_forecast_job *job = &c->job;
+    const int64_t seqs = mn_part_count(job->batch, job->dp_rank, job->dp);
+    int64_t lengths[MOST] = {0};
+    double loss = 0, norm = 0;
+    MN_CHECK(seqs <= MOST, MN_ERR_USAGE, "a batch of %lld samples", (long long)seqs);
+    for (int64_t i = 0; i < seqs; i++) lengths[i] = job->length;
+    const mn_train_batch batch = {.ids = l->ids,
+                                  .tokens = seqs * job->length,
                                   .lengths = lengths,
-                                  .seq_count = job->batch,
-                                  .outputs = outputs,
-                                  .targets = ids,
-                                  .output_count = tokens};
-    MN_GOTO(mn_model_open(&model, c->dir, c->device, c->ranks.tp));
-    MN_GOTO(mn_memory_create(&memory, model, &shape));
-    MN_GOTO(mn_memory_like(&gradients, memory));
-    MN_GOTO(mn_tape_open(&tape, model, memory, gradients, NULL, &limits));
-    MN_GOTO(mn_tape_trunk(tape, &batch, hidden));
-    MN_GOTO(mn_tape_step(tape, &batch, hidden, 1, &loss));
-    MN_CHECK_GOTO(loss > 0 && isfinite(loss), MN_ERR_DATA, "a loss of %g", loss);
+                                  .seq_count = seqs,
+                                  .outputs = l->outputs,
+                                  .targets = l->ids,
+                                  .output_count = seqs * job->length};
+    if (!full) MN_TRY(mn_tape_trunk(l->tape, &batch, l->hidden));
+    MN_TRY(mn_tape_step(l->tape, &batch, full ? NULL : l->hidden, 1, &loss));
+    MN_CHECK(loss > 0 && isfinite(loss), MN_ERR_DATA, "a loss of %g", loss);
+    MN_TRY(mn_comm_reduce_tensor(c->ranks.dp, c->device, &l->params.flat, MN_COMM_SUM));
+    MN_TRY(mn_tape_sum_gradients(l->tape));
+    MN_TRY(mn_params_norm(&norm, &l->params));
+    return mn_params_step(&l->params, &l->options, 1, 1e-3, 1);
+}
+
+static mn_status same_messages(plan_case *c, mn_forecast_kind kind) {
+    const mn_comm_traffic tp = mn_comm_tensor_traffic(c->ranks.tp);
+    const mn_comm_traffic dp = mn_comm_tensor_traffic(c->ranks.dp);
+    const mn_forecast_job *job = &c->job;
+    mn_status st = MN_OK;
+    lesson l = {.ids = NULL};
+    mn_forecast_work w = {.rows = NULL};
+    int64_t calls = 0;
+    MN_GOTO(lesson_open(&l, c, kind == MN_FORECAST_FULL));
+    MN_GOTO(take_step(&l, c, kind == MN_FORECAST_FULL));
+    MN_GOTO(mn_forecast_run(&w, job, kind));
+    const int64_t bytes = planned_traffic(&w, &calls);
+    const mn_comm_traffic tp_now = mn_comm_tensor_traffic(c->ranks.tp);
+    const mn_comm_traffic dp_now = mn_comm_tensor_traffic(c->ranks.dp);
+    const int64_t sent = tp_now.bytes - tp.bytes + dp_now.bytes - dp.bytes;
+    const int64_t made = tp_now.calls - tp.calls + dp_now.calls - dp.calls;
+    MN_CHECK_GOTO(bytes > 0 && bytes == sent && calls == made, MN_ERR_DATA,
+                  "%s, %s, tp %d of %d, dp %d of %d: %lld messages of %lld bytes are planned, %lld "
+                  "of %lld sent",
+                  job->name, mn_forecast_names[kind], job->tp_rank, job->tp, job->dp_rank, job->dp,
+                  (long long)calls, (long long)bytes, (long long)made, (long long)sent);
 done:
-    mn_tape_close(&tape);
-    mn_memory_close(&gradients);
-    mn_memory_close(&memory);
-    mn_model_close(&model);
-    free(hidden);
-    free(outputs);
-    free(ids);
+    mn_forecast_work_free(&w);
+    lesson_close(&l);
     return st;
 }
 
@@ -160,36 +212,32 @@ static mn_status count_rank(mn_comm *world, void *context) {
     plan_case c = {.dir = l->dir,
                    .job = plan_job(models[l->model].config, models[l->model].name, MN_TALLY_CUDA)};
     mn_status st = MN_OK;
-    mn_forecast_work w = {.rows = NULL};
-    int64_t calls = 0;
     MN_TRY(mn_ranks_open(&c.ranks, world, l->tp, l->dp));
     c.job.tp = l->tp;
+    c.job.dp = l->dp;
     c.job.tp_rank = mn_comm_rank(c.ranks.tp);
+    c.job.dp_rank = mn_comm_rank(c.ranks.dp);
     MN_GOTO(mn_cpu_open(&c.device, 1));
-    MN_GOTO(take_step(&c));
-    MN_GOTO(mn_forecast_run(&w, &c.job, MN_FORECAST_TRAIN));
-    const mn_comm_traffic real = mn_comm_tensor_traffic(c.ranks.tp);
-    const int64_t bytes = planned_traffic(&w, &calls);
-    MN_CHECK_GOTO(bytes > 0 && bytes == real.bytes && calls == real.calls, MN_ERR_DATA,
-                  "%s, rank %d of %d: %lld messages of %lld bytes are planned, %lld of %lld sent",
-                  models[l->model].name, c.job.tp_rank, l->tp, (long long)calls, (long long)bytes,
-                  (long long)real.calls, (long long)real.bytes);
+    MN_GOTO(same_messages(&c, MN_FORECAST_TRAIN));
+    st = same_messages(&c, MN_FORECAST_FULL);
 done:
-    mn_forecast_work_free(&w);
     if (c.device) mn_device_close(&c.device);
     mn_ranks_close(&c.ranks);
     return st;
 }
 
+/* Steps of memories and of whole models: what ranks that share a model send each other, and replicas, which share the
+ * optimizer's state in the latter. */
 static void test_messages(void **state) {
+    static const int layouts[][2] = {{2, 1}, {4, 1}, {8, 1}, {1, 2}, {1, 3}, {2, 2}, {4, 2}};
     const mn_test_path tmp = mn_test_tmpdir();
     (void)state;
     for (int m = 0; m < MODELS; m++) {
         const mn_test_path dir = mn_test_join(tmp.text, models[m].name);
         write_model(dir.text, m);
-        for (int tp = 2; tp <= 4; tp *= 2) {
-            layout l = {dir.text, m, tp, 1};
-            MN_ASSERT_OK(mn_comm_threads(tp, PATIENCE, count_rank, &l));
+        for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
+            layout l = {dir.text, m, layouts[i][0], layouts[i][1]};
+            MN_ASSERT_OK(mn_comm_threads(l.tp * l.dp, PATIENCE, count_rank, &l));
         }
     }
     mn_test_rmdir(tmp.text);

@@ -12,7 +12,8 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-enum { RANKS = 4, PAGE = 4096, TIMEOUT = 3600 };
+/* A look at one page may map a large one's worth of neighbours that are in the cache anyway. */
+enum { RANKS = 4, PAGE = 4096, BORDER = 2 << 20, TIMEOUT = 3600 };
 #define GB 1e9
 
 /* Four halves of a tensor: random signs and mantissas, 1/16 to 1/8 in size. The finalizer of splitmix64. */
@@ -93,8 +94,8 @@ static share share_of(mn_model *m) {
     return s;
 }
 
-/* Pages of [begin, end) that this process has mapped: the file's that this rank has looked at since it let go of them,
- * with up to 15 neighbours, since the system maps 16 at a time. -1: the system does not say. */
+/* Pages of [begin, end) that this process has mapped: the file's that this rank has looked at since it let go of them.
+ * -1: the system does not say. */
 static int64_t mapped_pages(uintptr_t begin, uintptr_t end) {
     enum { AT_ONCE = 4096 };
     static uint64_t entries[AT_ONCE]; /* one rank looks at a time */
@@ -120,9 +121,8 @@ static int64_t foreign_pages(const mn_binding_row *row, const mn_tensor *stored)
     const uintptr_t begin = (uintptr_t)stored->data, end = begin + mn_tensor_bytes(stored);
     const uintptr_t own = (uintptr_t)row->weight->data,
                     own_end = own + mn_tensor_bytes(row->weight);
-    const uintptr_t border = 16 * PAGE;
-    const int64_t before = own > begin ? mapped_pages(begin + border, own - border) : 0;
-    const int64_t behind = own_end < end ? mapped_pages(own_end + border, end - border) : 0;
+    const int64_t before = own > begin ? mapped_pages(begin + BORDER, own - BORDER) : 0;
+    const int64_t behind = own_end < end ? mapped_pages(own_end + BORDER, end - BORDER) : 0;
     return before < 0 || behind < 0 ? -1 : before + behind;
 }
 
@@ -182,8 +182,8 @@ static mn_status check_share(mn_model *m, const share *s) {
     fflush(stdout);
     MN_CHECK(arena >= want && arena < want + 64 * 1024, MN_ERR_DATA,
              "an arena of %lld bytes, not %lld", (long long)arena, (long long)want);
-    /* Vectors, which all have, and what lies around them and at both ends of columns. */
-    MN_CHECK(opened >= 0 && opened <= rows * 2 * 16 * PAGE, MN_ERR_DATA,
+    /* Vectors, which all have, with their neighbours. */
+    MN_CHECK(opened >= 0 && opened <= rows * BORDER, MN_ERR_DATA,
              "%lld bytes of the file are in memory when it is opened", (long long)opened);
     /* A system without enough memory takes some back at once. */
     MN_CHECK(looked_at > s->in_file / 2 && looked_at <= s->in_file + rows * 2 * PAGE, MN_ERR_DATA,

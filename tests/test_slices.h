@@ -37,10 +37,48 @@ static inline void close_rank(rank_bench *b) {
     mn_device_close(&b->device);
 }
 
+/* A far device's group does nothing: slices are gathered by the host. */
+struct mn_device_group {
+    mn_device *device;
+};
+
+static inline mn_status far_identity(mn_device *device, char text[MN_DEVICE_IDENTITY]) {
+    snprintf(text, MN_DEVICE_IDENTITY, "%p", (void *)device);
+    return MN_OK;
+}
+static inline mn_status far_id(unsigned char id[MN_DEVICE_ID]) {
+    memset(id, 0, MN_DEVICE_ID);
+    return MN_OK;
+}
+static inline mn_status far_join(mn_device_group **out, mn_device *device,
+                                 const unsigned char id[MN_DEVICE_ID],
+                                 const mn_device_ranks *ranks) {
+    (void)id;
+    (void)ranks;
+    *out = malloc(sizeof **out);
+    MN_CHECK(*out, MN_ERR_MEMORY, "no memory");
+    (*out)->device = device;
+    return MN_OK;
+}
+static inline bool far_serves(const mn_device_group *group, const mn_device *device) {
+    return group->device == device;
+}
+static inline void far_leave(mn_device_group **group) {
+    free(*group);
+    *group = NULL;
+}
+static const mn_device_collectives far_collectives = {.identity = far_identity,
+                                                      .make_id = far_id,
+                                                      .join = far_join,
+                                                      .serves = far_serves,
+                                                      .leave = far_leave};
+
 /* The CPU; a far one takes all ways that one takes whose memory the host cannot reach. */
 static inline mn_status open_device(rank_bench *b, const job *j, int threads) {
     MN_TRY(mn_device_open(&b->device, "cpu", threads));
-    if (j->far) b->device->host_memory = false;
+    if (!j->far) return MN_OK;
+    b->device->host_memory = false;
+    b->device->collectives = &far_collectives;
     return MN_OK;
 }
 

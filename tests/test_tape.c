@@ -316,12 +316,46 @@ static void test_bf16(void **state) {
     }
 }
 
+/* Sent while a step is at work, or with another pass in between, or not sent: the same losses and gradients. */
+static void test_sent_ahead(void **state) {
+    (void)state;
+    for (int k = 0; k < TAPE_MODELS * 2; k++) {
+        const bool full = k >= TAPE_MODELS;
+        tape_bench b;
+        tape_batch first, next, other;
+        double losses[3][2], loss;
+        float *gradients[3];
+        int64_t count = 0;
+        float hidden[TAPE_TOKENS * 64], *kept = full ? NULL : hidden;
+        tape_bench_open(&b, tape_models[k % TAPE_MODELS], 1, full, MN_COMPUTE_F32);
+        tape_batch_fill(&first, b.stored->config.vocab, 1);
+        tape_batch_fill(&next, b.stored->config.vocab, 3);
+        tape_batch_fill(&other, b.stored->config.vocab, 7);
+        for (int i = 0; i < TAPE_TOKENS; i++) next.ids[i] = first.ids[TAPE_TOKENS - 1 - i];
+        if (!full) MN_ASSERT_OK(mn_tape_trunk(b.tape, &next.batch, hidden));
+        for (int way = 0; way < 3; way++) { /* not sent, sent, sent and overtaken */
+            MN_ASSERT_OK(mn_tape_submit(b.tape, &first.batch, NULL, 1));
+            if (way > 0) MN_ASSERT_OK(mn_tape_send(b.tape, &next.batch, kept));
+            MN_ASSERT_OK(mn_tape_finish(b.tape, &losses[way][0]));
+            if (way == 2) MN_ASSERT_OK(mn_tape_loss(b.tape, &other.batch, NULL, &loss));
+            MN_ASSERT_OK(mn_tape_submit(b.tape, &next.batch, kept, 1));
+            MN_ASSERT_OK(mn_tape_finish(b.tape, &losses[way][1]));
+            gradients[way] = tape_take_gradients(&b, &count);
+            assert_memory_equal(losses[way], losses[0], sizeof losses[0]);
+            assert_memory_equal(gradients[way], gradients[0], (size_t)count * sizeof(float));
+        }
+        assert_true(losses[0][0] != losses[0][1]);
+        for (int way = 0; way < 3; way++) free(gradients[way]);
+        tape_bench_close(&b);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_allocations), cmocka_unit_test(test_kept),
         cmocka_unit_test(test_alone),       cmocka_unit_test(test_threads),
         cmocka_unit_test(test_split),       cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_bf16),        cmocka_unit_test(test_sent_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # What a machine with a GPU should be asked, in one report: what there is, all CUDA tests on the real device
-# (they compare with the CPU backend), the card's own limits, and whole experiments with own attention, with
-# cuDNN's and on the CPU: time, and whether the tables are the same.
+# (they compare with the CPU backend), speeds beside the card's own limits, which the same runs measure (a model's
+# work, every kernel alone, attention beside cuDNN's), and whole experiments with own attention, with cuDNN's and on the
+# CPU: time, and whether the tables are the same.
 #   tools/gpu_check.sh [REPORT]   default: build/gpu_check.txt
 # From the environment:
 #   CONFIG  experiment to run (default configs/demo.json); EXTRA  more options of mneme run
+#   SHAPES  models with random weights to time (default "pythia-410m llama-2-7b")
 #   BUILD   a build folder to take as it is (default: build/release is built)
 #   QUICK=1 small sizes: to see that it works, not how fast
 #   TESTS   of ctest -R, a part of the tests alone
@@ -16,10 +18,12 @@ report=$(realpath -m "${1:-build/gpu_check.txt}")
 config=${CONFIG:-configs/demo.json}
 build=${BUILD:-build/release}
 extra=${EXTRA:-}
-peak_sizes=
+shapes=${SHAPES:-pythia-410m llama-2-7b}
+quick=
 if [ -n "${QUICK:-}" ]; then
     extra="$extra --limit 8 --num_train_epochs 1 --top_pages 3"
-    peak_sizes="64 1"
+    quick=--quick
+    shapes=${SHAPES:-tests/golden/llama-mha}
 fi
 failed=0
 work=$(mktemp -d)
@@ -45,12 +49,13 @@ build_all() {
     tools/setup.sh --check && cmake --preset release -DMNEME_CUDA=ON -DMNEME_CUDA_ARCHITECTURES=native &&
         cmake --build "$build" -j "$(nproc)"
 }
-peaks() {
-    "$nvcc" -O3 --no-compress -cudart shared -gencode arch=compute_80,code=compute_80 tools/gpu_peaks.cu \
-        -o "$work/gpu_peaks" -lcublasLt || return
+bench() { # SHAPE-OR-FOLDER WHAT
+    local model=--shape
+    [ ! -d "$1" ] || model=--model
     # shellcheck disable=SC2086
-    "$work/gpu_peaks" $peak_sizes
+    "$build/mneme" bench --device cuda $model "$1" --what "$2" $quick
 }
+plain_decode() { MNEME_CUDA_GRAPHS=0 bench "$1" decode; }
 experiment() { # FOLDER OPTION...
     # shellcheck disable=SC2086
     "$build/mneme" run "$config" --run_dir "$work/$1" $extra "${@:2}"
@@ -81,8 +86,14 @@ step "What mneme finds" "$build/mneme" doctor
 "$build/mneme" doctor >"$work/doctor" || die "mneme doctor failed: see $report"
 grep -q '^CUDA  *can be used' "$work/doctor" || die "mneme finds no CUDA device: see $report"
 
-step "The card's own limits" peaks
 step "Tests on the device" ctest --test-dir "$build" -L cuda ${TESTS:+-R "$TESTS"} --output-on-failure
+for shape in $shapes; do
+    step "Speed of $shape" bench "$shape" prefill,decode,prefix,fanout,train
+    step "Decoding of $shape, kernels submitted one by one" plain_decode "$shape"
+    step "Products and kernels of $shape" bench "$shape" linear,kernels
+done
+first=${shapes%% *}
+step "Attention, own and cuDNN's" bench "$first" attention
 step "Experiment on the GPU, own attention" experiment own --device cuda --attention own
 step "Experiment on the GPU, cuDNN's attention" experiment cudnn --device cuda --attention cudnn
 step "Experiment on the CPU" experiment cpu --device cpu

@@ -20,7 +20,9 @@ typedef enum mn_bench_kind {
     MN_BENCH_PREFIX,
     MN_BENCH_LINEAR,
     MN_BENCH_FANOUT,
-    MN_BENCH_TRAIN
+    MN_BENCH_TRAIN,
+    MN_BENCH_KERNELS,
+    MN_BENCH_ATTENTION
 } mn_bench_kind;
 
 typedef struct mn_bench_options {
@@ -79,6 +81,15 @@ typedef struct mn_bench_linear {
     double flop_peak;
 } mn_bench_linear;
 
+/* A kernel alone. */
+typedef struct mn_bench_kernel {
+    char title[96];
+    double flops, bytes; /* that a call needs */
+    mn_peak limit;       /* of its operations */
+    int runs;
+    double seconds[MN_BENCH_REPEATS]; /* of one call */
+} mn_bench_kernel;
+
 /* What another program says of its own speed, in tokens per second. */
 typedef struct mn_bench_reference {
     char version[64];
@@ -109,6 +120,8 @@ typedef struct mn_bench {
     mn_bench_reference reference;
     mn_bench_linear *linear;
     size_t linear_count;
+    mn_bench_kernel *kernels;
+    size_t kernel_count, kernel_cap;
 } mn_bench;
 
 /* A reading of a peak, also filed in b->readings. MN_STOPPED when a stop was requested. */
@@ -184,10 +197,23 @@ mn_status mn_bench_prefix(mn_bench *b);
 mn_status mn_bench_fanout(mn_bench *b);
 mn_status mn_bench_train(mn_bench *b);
 mn_status mn_bench_linear_sweep(mn_bench *b);
+mn_status mn_bench_kernels(mn_bench *b);   /* bench_kernels.c: every row of kernels.def */
+mn_status mn_bench_attention(mn_bench *b); /* bench_attention.c */
 
 enum { MN_BENCH_SHARED = 120, MN_BENCH_OWN = 12 }; /* tokens of the prefix and of a claim */
 int64_t mn_bench_whole_batch(int64_t claims);      /* whole prompts per pass */
 int64_t mn_bench_train_length(const mn_bench_options *options); /* tokens of a sequence */
+
+/* ---- bench_kernel_list.c ---- */
+
+/* *out: a place at the end of b->kernels, until the next call. */
+mn_status mn_bench_add_kernel(mn_bench_kernel **out, mn_bench *b, const char *title, ...)
+    __attribute__((format(printf, 3, 4)));
+/* kernel->seconds: of one `call` among many that follow each other. */
+mn_status mn_bench_time_kernel(mn_bench *b, mn_bench_kernel *kernel, mn_status (*call)(void *),
+                               void *context);
+mn_status mn_bench_kernels_text(mn_buf *out, const mn_bench *b);
+mn_status mn_bench_kernels_json(mn_buf *out, const mn_bench *b);
 
 /* ---- bench_reference.c ---- */
 

@@ -23,15 +23,14 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Of count >= 1 values; sorts them. */
-static mn_spread spread_of(double *values, size_t count) {
+mn_spread mn_spread_of(double *values, size_t count) {
     qsort(values, count, sizeof *values, by_value);
     const double low = values[(count - 1) / 2], high = values[count / 2];
     return (mn_spread){(low + high) / 2, values[0], values[count - 1]};
 }
 
 mn_spread mn_bench_readings_spread(const mn_bench_readings *r) {
-    return spread_of(r->rates, r->count);
+    return mn_spread_of(r->rates, r->count);
 }
 
 /* ---- figures of a piece of work ---- */
@@ -45,8 +44,8 @@ mn_bench_figures mn_bench_figures_of(const mn_bench *b, const mn_bench_work *w) 
         rate[i] = w->units / w->seconds[i];
         share[i] = work / w->seconds[i] / w->peaks[i];
     }
-    mn_bench_figures f = {.rate = spread_of(rate, n), .share = spread_of(share, n)};
-    const mn_spread time = spread_of(seconds, n);
+    mn_bench_figures f = {.rate = mn_spread_of(rate, n), .share = mn_spread_of(share, n)};
+    const mn_spread time = mn_spread_of(seconds, n);
     f.seconds = time.median;
     f.flops = w->flops / time.median;
     f.bytes = w->bytes / time.median;
@@ -58,7 +57,7 @@ mn_spread mn_bench_fanout_ratio(const mn_bench *b) {
     const mn_bench_work *one = &b->works[b->fanout_work], *all = one + 1;
     double ratio[MN_BENCH_REPEATS];
     for (int i = 0; i < one->runs; i++) ratio[i] = all->seconds[i] / one->seconds[i];
-    return spread_of(ratio, (size_t)one->runs);
+    return mn_spread_of(ratio, (size_t)one->runs);
 }
 
 mn_comparison mn_bench_against_reference(const mn_bench *b, size_t index) {
@@ -78,9 +77,9 @@ mn_linear_figures mn_linear_figures_of(const mn_bench_linear *l) {
         reads[i] = by_bytes / l->seconds[i];
         share[i] = (by_flops > by_bytes ? by_flops : by_bytes) / l->seconds[i];
     }
-    mn_linear_figures f = {.seconds = spread_of(seconds, n),
-                           .share = spread_of(share, n).median,
-                           .read_share = spread_of(reads, n).median};
+    mn_linear_figures f = {.seconds = mn_spread_of(seconds, n),
+                           .share = mn_spread_of(share, n).median,
+                           .read_share = mn_spread_of(reads, n).median};
     f.flops = l->flops / f.seconds.median;
     f.bytes = l->bytes / f.seconds.median;
     f.flop_share = f.flops / l->flop_peak;

@@ -27,6 +27,7 @@ const char *mn_bench_peak_name(const mn_bench *b, mn_peak which); /* "fp32", "re
 void mn_bench_peak_method(char *out, size_t size, const mn_bench *b, mn_peak which);
 extern const char *const mn_peak_units[MN_PEAKS]; /* of a rate / 1e9 */
 
+mn_spread mn_spread_of(double *values, size_t count);                  /* count >= 1; sorts them */
 mn_spread mn_bench_readings_spread(const mn_bench_readings *readings); /* sorts them */
 mn_bench_figures mn_bench_figures_of(const mn_bench *b, const mn_bench_work *work);
 mn_spread mn_bench_fanout_ratio(const mn_bench *b); /* time of all variants over that of one */

@@ -146,5 +146,6 @@ mn_status mn_bench_json(mn_buf *out, const mn_bench *b) {
     }
     if (b->has_reference) MN_TRY(put_reference(out, b));
     if (b->linear_count > 0) MN_TRY(put_linear(out, b));
+    if (b->kernel_count > 0) MN_TRY(mn_bench_kernels_json(out, b));
     return mn_record_end(out);
 }

@@ -23,7 +23,7 @@ const char *mn_peak_method(mn_peak which);            /* "AVX-512 FMA": how it i
 /* ---- Of a device with memory of its own (bench_peaks_device.c) ---- */
 
 typedef struct mn_device_peaks mn_device_peaks;
-/* `dtype` of the model's weights; products of `size`, passes over `bytes`; a reading is the best of `chunks`. */
+/* `dtype` of the model's weights; products of size x 2 size x size, passes over `bytes`; a reading is the best of `chunks`. */
 mn_status mn_device_peaks_open(mn_device_peaks **out, mn_device *device, mn_dtype dtype,
                                int64_t size, size_t bytes, int chunks);
 void mn_device_peaks_close(mn_device_peaks **peaks); /* safe twice */

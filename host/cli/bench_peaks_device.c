@@ -1,4 +1,4 @@
-/* bench_peaks_device.c - the limits of a device with memory of its own, by its own kernels: large square products,
+/* bench_peaks_device.c - the limits of a device with memory of its own, by its own kernels: large products,
  * and a pass over memory. On a GPU products in fp32 do not use tensor cores; those of half precision first round
  * one of their inputs, some percent of their time. */
 #include "cli/bench.h"
@@ -10,7 +10,7 @@ struct mn_device_peaks {
     mn_device *device;
     mn_arena arena;
     mn_dtype dtype;              /* of the weights, as MN_PEAK_BF16 has them */
-    mn_tensor x, y, whole, half; /* (N, N) of a product */
+    mn_tensor x, y, whole, half; /* of a product: (N, N), (N, 2 N), weights (2 N, N) */
     mn_tensor memory, copy;      /* of reads and copies */
     int64_t *count;
     int64_t size, chunks;
@@ -18,38 +18,37 @@ struct mn_device_peaks {
 
 static mn_status lay_out(mn_device_peaks *p, size_t bytes) {
     const int64_t n = p->size, numbers = (int64_t)(bytes / sizeof(float));
-    const struct {
-        mn_tensor *tensor;
-        mn_dtype dtype;
-    } squares[] = {{&p->x, MN_F32}, {&p->y, MN_F32}, {&p->whole, MN_F32}, {&p->half, p->dtype}};
-    for (size_t i = 0; i < sizeof squares / sizeof *squares; i++) {
-        *squares[i].tensor = mn_tensor_2d(NULL, squares[i].dtype, n, n);
-        MN_TRY(mn_arena_alloc(&p->arena, &squares[i].tensor->data,
-                              mn_tensor_bytes(squares[i].tensor)));
-    }
+    mn_tensor *const parts[] = {&p->x, &p->y, &p->whole, &p->half};
+    p->x = mn_tensor_2d(NULL, MN_F32, n, n);
+    p->y = mn_tensor_2d(NULL, MN_F32, n, 2 * n);
+    p->whole = mn_tensor_2d(NULL, MN_F32, 2 * n, n);
+    p->half = mn_tensor_2d(NULL, p->dtype, 2 * n, n);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        MN_TRY(mn_arena_alloc(&p->arena, &parts[i]->data, mn_tensor_bytes(parts[i])));
     p->memory = p->copy = mn_tensor_1d(NULL, MN_F32, numbers);
     MN_TRY(mn_arena_alloc(&p->arena, &p->memory.data, mn_tensor_bytes(&p->memory)));
     MN_TRY(mn_arena_alloc(&p->arena, &p->copy.data, mn_tensor_bytes(&p->copy)));
     return mn_arena_alloc(&p->arena, &p->count, sizeof *p->count);
 }
 
-/* Numbers that are not zeros, which save power: 1/2 everywhere. A row is sent, the rest are copies of it. */
+/* Numbers that are not zeros, which save power: 1/2 everywhere. Some are sent, the rest are copies of them. */
 static mn_status fill(mn_device_peaks *p) {
+    enum { SENT = 256 };
     mn_device *dev = p->device;
-    const int64_t n = p->size;
-    float row[256];
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++) row[i] = 0.5f;
-    for (int64_t i = 0; i < n * n;) {
-        const int64_t left = n * n - i, sent = i == 0 ? 256 : i;
-        const int64_t count = sent < left ? sent : left;
-        mn_tensor to = mn_tensor_1d((float *)p->x.data + i, MN_F32, count);
-        const mn_tensor from = mn_tensor_1d(p->x.data, MN_F32, count);
-        if (i == 0) MN_TRY(dev->upload(dev, to.data, row, mn_tensor_bytes(&to)));
-        else MN_TRY(mn_cast(dev, &to, &from));
-        i += count;
+    const int64_t all = mn_tensor_count(&p->whole);
+    float numbers[SENT];
+    for (int i = 0; i < SENT; i++) numbers[i] = 0.5f;
+    MN_TRY(dev->upload(dev, p->whole.data, numbers, sizeof numbers));
+    for (int64_t there = SENT; there < all;) {
+        const int64_t count = there < all - there ? there : all - there;
+        mn_tensor to = mn_tensor_1d((float *)p->whole.data + there, MN_F32, count);
+        const mn_tensor from = mn_tensor_1d(p->whole.data, MN_F32, count);
+        MN_TRY(mn_cast(dev, &to, &from));
+        there += count;
     }
-    MN_TRY(mn_cast(dev, &p->whole, &p->x));
-    return mn_cast(dev, &p->half, &p->x);
+    const mn_tensor rows = mn_tensor_2d(p->whole.data, MN_F32, p->size, p->size);
+    MN_TRY(mn_cast(dev, &p->x, &rows));
+    return mn_cast(dev, &p->half, &p->whole);
 }
 
 mn_status mn_device_peaks_open(mn_device_peaks **out, mn_device *device, mn_dtype dtype,
@@ -88,8 +87,8 @@ typedef mn_status measured(mn_device_peaks *p, double *amount);
 
 static mn_status product(mn_device_peaks *p, double *amount, const mn_tensor *w) {
     const double n = (double)p->size;
-    *amount = 2 * n * n * n;
-    return mn_linear_fwd(p->device, &p->y, p->size, &p->x, w, NULL, MN_EPILOGUE_STORE,
+    *amount = 4 * n * n * n;
+    return mn_linear_fwd(p->device, &p->y, 2 * p->size, &p->x, w, NULL, MN_EPILOGUE_STORE,
                          MN_COMPUTE_F32);
 }
 
@@ -148,6 +147,6 @@ void mn_device_peak_method(char *out, size_t size, const mn_device_peaks *p, mn_
                  (double)mn_tensor_bytes(&p->memory) / 1e6);
     else
         snprintf(out, size, "products of %lld x %lld x %lld, %s weights", (long long)p->size,
-                 (long long)p->size, (long long)p->size,
+                 (long long)(2 * p->size), (long long)p->size,
                  which == MN_PEAK_F32 ? "fp32" : mn_device_peak_name(p, which));
 }

@@ -206,5 +206,6 @@ mn_status mn_bench_text(mn_buf *out, const mn_bench *b) {
     MN_TRY(add_works(out, b));
     MN_TRY(add_reference(out, b));
     MN_TRY(add_linear(out, b));
+    MN_TRY(mn_bench_kernels_text(out, b));
     return add_notes(out, b);
 }

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 
 /* In the order of mn_bench_kind and mn_compute. */
-static const char *const kinds[] = {"prefill", "decode", "prefix", "linear",
-                                    "fanout",  "train",  NULL};
+static const char *const kinds[] = {"prefill", "decode",  "prefix",    "linear", "fanout",
+                                    "train",   "kernels", "attention", NULL};
 static const char *const computes[] = {"f32", "bf16", NULL};
 
 enum { MARK_BYTES = 64 };
@@ -28,7 +28,9 @@ static const mn_option rows[] = {
         "prefix: claims about one page, as whole prompts and with their common "
         "beginning computed once. linear: single matrix products. fanout: such claims "
         "by the base alone, and by the base and three memories in one pass. train: steps of "
-        "4 x 256 tokens for memories at 70 to 80 % of the depth"),
+        "4 x 256 tokens for memories at 70 to 80 % of the depth. kernels: each one alone, at "
+        "the model's shapes for --tokens tokens. attention: several lengths and head sizes, own "
+        "and cuDNN's"),
     MN_OPT_PATH(
         mn_bench_options, reference, "CMD", NULL,
         "a command that does the steps of train in its own way, to compare with: it gets the "
@@ -169,7 +171,7 @@ static mn_status read_all_peaks(mn_bench *b) {
 }
 
 static int64_t works_of(mn_bench_kind kind) { /* in runs of b->options->repeat */
-    if (kind == MN_BENCH_LINEAR) return 0;
+    if (kind == MN_BENCH_LINEAR || kind >= MN_BENCH_KERNELS) return 0;
     if (kind == MN_BENCH_TRAIN) return MN_BENCH_TRAIN_WORKS;
     return kind == MN_BENCH_PREFIX || kind == MN_BENCH_FANOUT ? 2 : 1;
 }
@@ -188,6 +190,8 @@ static mn_status measure(mn_bench *b) {
         case MN_BENCH_LINEAR: MN_TRY(mn_bench_linear_sweep(b)); break;
         case MN_BENCH_FANOUT: MN_TRY(mn_bench_fanout(b)); break;
         case MN_BENCH_TRAIN: MN_TRY(mn_bench_train(b)); break;
+        case MN_BENCH_KERNELS: MN_TRY(mn_bench_kernels(b)); break;
+        case MN_BENCH_ATTENTION: MN_TRY(mn_bench_attention(b)); break;
         }
     }
     return read_all_peaks(b);
@@ -203,6 +207,7 @@ static void release(mn_bench *b) {
     mn_device_close(&b->device);
     for (int i = 0; i < MN_PEAKS; i++) free(b->readings[i].rates);
     free(b->linear);
+    free(b->kernels);
     free(b);
 }
 

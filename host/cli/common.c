@@ -184,8 +184,9 @@ mn_status mn_command_main(const mn_command *command, void *options, int argc, ch
     MN_GOTO(mn_device_check(cli.common.device)); /* also where none is opened */
     mn_log_set_level((mn_log_level)cli.common.log_level);
     cli.options = parsed;
-    MN_GOTO(mn_launch_begin(&cli, command));
-    st = command->run(&cli, options);
+    mn_cli used = cli; /* what a rank makes of the options is not what was given */
+    MN_GOTO(mn_launch_begin(&used, command));
+    st = command->run(&used, options);
 done:
     mn_buf_free(&version);
     mn_options_close(&parsed);

@@ -90,6 +90,7 @@ static mn_status train(forecast_stage *s) {
     MN_GOTO(mn_tape_step(s->tape, &batch, hidden, 1, &loss));
     if (s->ranks.dp)
         MN_GOTO(mn_comm_reduce_tensor(s->ranks.dp, s->device, &s->params.flat, MN_COMM_SUM));
+    MN_GOTO(mn_tape_sum_gradients(s->tape));
     MN_GOTO(mn_params_norm(&norm, &s->params));
     MN_GOTO(mn_params_step(&s->params, &s->options, 1, s->options.learning_rate, 1));
 done:

@@ -103,12 +103,10 @@ mn_status mn_launch_begin(mn_cli *cli, const mn_command *command) {
                  (long long)c->tp, (long long)c->dp, wanted, wanted, command->name);
         return MN_OK;
     }
-    MN_CHECK(command->ranks == MN_RANKS_ALL || c->dp > 1 || c->tp == mn_comm_size(world),
+    MN_CHECK(command->ranks == MN_RANKS_ALL || (c->dp <= 1 && c->tp == mn_comm_size(world)),
              MN_ERR_USAGE,
-             "%s shares a model among ranks, not its work: tp must be %d, what was started",
+             "%s shares a model among ranks, not its work: tp must be %d, what was started, dp 1",
              command->name, mn_comm_size(world));
-    MN_CHECK(command->ranks == MN_RANKS_ALL || c->dp <= 1, MN_ERR_USAGE,
-             "%s shares a model among ranks, not its work: dp must be 1", command->name);
     MN_TRY(mn_comm_split(&same, world, 0));
     MN_TRY(mn_ranks_open(&job, same, (int)c->tp, (int)c->dp));
     MN_TRY(share_host(cli));

@@ -197,8 +197,8 @@ mn_status mn_outlook_text(mn_buf *out, const mn_outlook *o) {
     MN_TRY(mn_buf_puts(
         out,
         "\nEvery kernel at the rates of the data sheet, whichever takes longer, its arithmetic "
-        "or its bytes; one after\nthe other, as are messages and copies: no GPU is faster, "
-        "none has been measured. -: does not fit.\n"));
+        "or its bytes; one after\nthe other, as are messages and copies. Lower limits: "
+        "nothing of this was measured. -: does not fit.\n"));
     bool several = false;
     for (size_t i = 0; i < o->count; i++) several |= o->layouts[i].tp * o->layouts[i].dp > 1;
     if (!several) return MN_OK;

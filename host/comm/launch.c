@@ -47,7 +47,7 @@ int mn_comm_started(void) {
 /* ---- The plug-in ---- */
 
 static const mn_mpi_plugin *load(mn_mpi_state *out) {
-    static const mn_plugin_host program = {mn_fail};
+    static const mn_plugin_host program = {.fail = mn_fail};
     char path[PATH_MAX];
     mn_mpi_entry entry = NULL;
     if (!mn_plugin_find(path, PLUGIN, "MNEME_MPI_PLUGIN")) {

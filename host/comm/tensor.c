@@ -88,6 +88,16 @@ static void count(mn_comm *c, const mn_tensor *x) {
     c->traffic.bytes += (int64_t)mn_tensor_bytes(x);
 }
 
+/* A gather without others. Nobody asks for it in a loop: it may go through the host. */
+static mn_status copy_alone(mn_device *device, void *out, const void *x, size_t bytes) {
+    void *host = malloc(bytes + 1);
+    MN_CHECK(host, MN_ERR_MEMORY, "no memory for %zu bytes", bytes);
+    mn_status st = device->download(device, host, x, bytes);
+    if (st == MN_OK) st = device->upload(device, out, host, bytes);
+    free(host);
+    return st;
+}
+
 mn_status mn_comm_reduce_tensor(mn_comm *c, mn_device *device, mn_tensor *x, mn_comm_op op) {
     if (!c) return MN_OK;
     MN_TRY(want_contiguous("reduce_tensor", x));
@@ -109,6 +119,7 @@ mn_status mn_comm_gather_tensor(mn_comm *c, mn_device *device, mn_tensor *out, c
     const size_t bytes = mn_tensor_bytes(x);
     if (c) count(c, x);
     if (device->host_memory) return mn_comm_all_gather(c, out->data, x->data, bytes);
+    if (!c) return copy_alone(device, out->data, x->data, bytes);
     MN_TRY(begin(c, device, "gather_tensor", bytes));
     return device->collectives->gather(c->link, out->data, x->data, bytes);
 }

@@ -4,6 +4,7 @@
  * MNEME_CUDA_PLUGIN=FILE names the plug-in and skips the driver's answer: the plug-in's own runtime
  * counts the devices. Tests bring a runtime of their own that way. */
 #include "core/plugin.h"
+#include "mneme/log.h"
 
 #include <dlfcn.h>
 #include <limits.h>
@@ -55,8 +56,10 @@ static bool driver_sees_device(mn_cuda_state *out) {
 
 /* ---- The plug-in -------------------------------------------------------------------------------- */
 
+static void warn(const char *text) { mn_log(MN_LOG_WARN, "%s", text); }
+
 static const mn_plugin *load_plugin(mn_cuda_state *out) {
-    static const mn_plugin_host program = {mn_fail};
+    static const mn_plugin_host program = {.fail = mn_fail, .warn = warn};
     char path[PATH_MAX];
     mn_plugin_entry entry = NULL;
     if (!mn_plugin_find(path, PLUGIN, "MNEME_CUDA_PLUGIN")) {

@@ -20,6 +20,7 @@ enum { MN_PLUGIN_ABI = 1 };
 
 typedef struct mn_plugin_host {
     mn_status (*fail)(mn_status status, const char *format, ...);
+    void (*warn)(const char *text); /* a line of the log */
 } mn_plugin_host;
 
 typedef struct mn_plugin {

@@ -174,6 +174,7 @@ static mn_status open_folder(mn_model **out, const char *dir, mn_device *device,
 
 mn_status mn_model_open(mn_model **out, const char *dir, mn_device *device, mn_comm *tp) {
     *out = NULL;
+    MN_TRY(mn_comm_attach(tp, device));
     const mn_status st = mn_comm_agree(tp, open_folder(out, dir, device, tp));
     if (st != MN_OK) mn_model_close(out);
     return st;
@@ -288,6 +289,7 @@ mn_status mn_model_random(mn_model **out, const mn_model_config *config, const c
     mn_model *m = NULL;
     mn_status st = MN_OK;
     *out = NULL;
+    MN_TRY(mn_comm_attach(tp, device));
     MN_GOTO(mn_model_new(&m, config, name, device, tp));
     for (int pass = 0; pass < 2; pass++) {
         if (pass) MN_GOTO(mn_arena_commit(&m->weights));

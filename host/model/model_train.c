@@ -100,6 +100,7 @@ mn_status mn_model_init(mn_model **out, const mn_model_config *config, const cha
     mn_model *m = NULL;
     mn_status st = MN_OK;
     *out = NULL;
+    MN_TRY(mn_comm_attach(tp, device));
     MN_GOTO(make_zeros(&m, config, name, device, tp, true));
     for (int64_t i = 0; i < mn_binding_count(config); i++) {
         mn_binding_row row;

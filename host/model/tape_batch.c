@@ -54,10 +54,12 @@ static void set_rows(mn_tape *t, int64_t tokens, int64_t outputs) {
     t->compact = outputs < tokens;
 }
 
-static mn_status bind_batch(mn_tape *t, const mn_train_batch *b) {
+mn_status mn_tape_send(mn_tape *t, const mn_train_batch *b, const float *hidden) {
     mn_device *dev = t->model->device;
     int32_t at = 0, row = 0;
     MN_TRY(check_batch(t, b));
+    MN_CHECK(!hidden || !t->limits.full, MN_ERR_USAGE,
+             "nothing is frozen when the whole model trains");
     for (int64_t i = 0; i < b->seq_count; i++) {
         const int32_t len = (int32_t)b->lengths[i];
         t->host_seqs[i] = (mn_attn_seq){
@@ -69,28 +71,39 @@ static mn_status bind_batch(mn_tape *t, const mn_train_batch *b) {
         at += len;
         row += (len + MN_TAPE_KV_ALIGN - 1) / MN_TAPE_KV_ALIGN * MN_TAPE_KV_ALIGN;
     }
+    const size_t tokens = (size_t)b->tokens * sizeof(int32_t),
+                 outputs = (size_t)b->output_count * sizeof(int32_t);
+    const struct {
+        void *to;
+        const void *from;
+        size_t bytes;
+    } arrays[] = {{t->ids.data, b->ids, tokens},
+                  {t->positions.data, t->host_positions, tokens},
+                  {t->rows.data, t->host_rows, tokens},
+                  {t->outputs.data, b->outputs, outputs},
+                  {t->targets.data, b->targets, outputs},
+                  {t->device_seqs, t->host_seqs, (size_t)b->seq_count * sizeof *t->host_seqs},
+                  {t->trunk.data, hidden, hidden ? tokens * (size_t)t->model->config.dim : 0}};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        if (arrays[i].bytes > 0)
+            MN_TRY(dev->upload(dev, arrays[i].to, arrays[i].from, arrays[i].bytes));
+    t->sent = b->ids;
+    return MN_OK;
+}
+
+/* Sends the batch unless it is there. */
+static mn_status bind_batch(mn_tape *t, const mn_train_batch *b, const float *hidden) {
+    if (t->sent != b->ids) MN_TRY(mn_tape_send(t, b, hidden));
+    t->sent = NULL;
     t->seqs = (mn_attn_seqs){t->host_seqs, t->device_seqs, b->seq_count};
     set_rows(t, b->tokens, b->output_count);
-    const struct {
-        mn_tensor *to;
-        const int32_t *from;
-    } arrays[] = {{&t->ids, b->ids},
-                  {&t->positions, t->host_positions},
-                  {&t->rows, t->host_rows},
-                  {&t->outputs, b->outputs},
-                  {&t->targets, b->targets}};
-    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
-        const size_t bytes = mn_tensor_bytes(arrays[i].to);
-        if (bytes > 0) MN_TRY(dev->upload(dev, arrays[i].to->data, arrays[i].from, bytes));
-    }
-    return dev->upload(dev, t->device_seqs, t->host_seqs,
-                       (size_t)b->seq_count * sizeof *t->host_seqs);
+    return MN_OK;
 }
 
 mn_status mn_tape_trunk(mn_tape *t, const mn_train_batch *batch, float *hidden) {
     mn_device *dev = t->model->device;
     MN_CHECK(!t->limits.full, MN_ERR_USAGE, "nothing is frozen when the whole model trains");
-    MN_TRY(MN_RANGE(t->model->device, "loader", bind_batch(t, batch)));
+    MN_TRY(MN_RANGE(dev, "loader", bind_batch(t, batch, NULL)));
     MN_TRY(mn_watch_begin(&t->watch));
     MN_TRY(MN_RANGE(dev, "trunk", mn_tape_run_trunk(t)));
     MN_TRY(dev->download(dev, hidden, t->trunk.data, mn_tensor_bytes(&t->trunk)));
@@ -99,12 +112,9 @@ mn_status mn_tape_trunk(mn_tape *t, const mn_train_batch *batch, float *hidden) 
 
 static mn_status forward(mn_tape *t, const mn_train_batch *batch, const float *hidden) {
     mn_device *dev = t->model->device;
-    MN_TRY(MN_RANGE(t->model->device, "loader", bind_batch(t, batch)));
-    MN_CHECK(!hidden || !t->limits.full, MN_ERR_USAGE,
-             "nothing is frozen when the whole model trains");
+    MN_TRY(MN_RANGE(dev, "loader", bind_batch(t, batch, hidden)));
     if (batch->output_count == 0) return MN_OK;
     MN_TRY(mn_watch_begin(&t->watch));
-    if (hidden) MN_TRY(dev->upload(dev, t->trunk.data, hidden, mn_tensor_bytes(&t->trunk)));
     if (!hidden && !t->limits.full) MN_TRY(MN_RANGE(dev, "trunk", mn_tape_run_trunk(t)));
     return MN_RANGE(dev, "forward", mn_tape_run_top(t));
 }
@@ -118,11 +128,19 @@ mn_status mn_tape_loss(mn_tape *t, const mn_train_batch *batch, const float *hid
     return mn_tape_verdict(t, loss);
 }
 
-/* Loss and backward, behind a forward pass. */
-static mn_status backward(mn_tape *t, float scale, double *loss) {
+mn_status mn_tape_submit(mn_tape *t, const mn_train_batch *batch, const float *hidden,
+                         float scale) {
     const mn_device *dev = t->model->device;
+    t->overflow = false;
+    MN_TRY(forward(t, batch, hidden));
+    if (batch->output_count == 0) return MN_OK;
     MN_TRY(MN_RANGE(dev, "loss", mn_tape_run_loss(t, scale, true)));
-    MN_TRY(MN_RANGE(dev, "backward", mn_tape_run_back(t)));
+    return MN_RANGE(dev, "backward", mn_tape_run_back(t));
+}
+
+mn_status mn_tape_finish(mn_tape *t, double *loss) {
+    *loss = 0;
+    if (t->last.shape[0] == 0) return MN_OK;
     MN_TRY(mn_tape_read_loss(t, loss));
     return mn_tape_verdict(t, loss);
 }
@@ -130,8 +148,6 @@ static mn_status backward(mn_tape *t, float scale, double *loss) {
 mn_status mn_tape_step(mn_tape *t, const mn_train_batch *batch, const float *hidden, float scale,
                        double *loss) {
     *loss = 0;
-    t->overflow = false;
-    MN_TRY(forward(t, batch, hidden));
-    if (batch->output_count == 0) return MN_OK;
-    return backward(t, scale, loss);
+    MN_TRY(mn_tape_submit(t, batch, hidden, scale));
+    return mn_tape_finish(t, loss);
 }

@@ -43,7 +43,8 @@ struct mn_tape {
     mn_tensor ids, positions, rows, outputs, targets; /* i32 */
     mn_attn_seq *device_seqs;
     mn_attn_seqs seqs;
-    bool compact; /* R < T */
+    bool compact;        /* R < T */
+    const int32_t *sent; /* the ids of a batch that is there already; NULL: none */
     /* scratch */
     mn_tensor h, dh;           /* (T, C) a norm's output; its gradient */
     mn_tensor grad, grad_last; /* (T, C), (R, C) gradient of the residual stream */

@@ -71,8 +71,7 @@ mn_status mn_vocab_difference(mn_vocab *v, mn_tensor *out, const mn_tensor *x, c
     mn_device *dev = v->model->device;
     MN_TRY(mn_row_difference(dev, out, x, y));
     if (!v->model->tp) return MN_OK;
-    return MN_RANGE(dev, "all-reduce",
-                    mn_comm_reduce_tensor(v->model->tp, dev, out, MN_COMM_MAX));
+    return MN_RANGE(dev, "all-reduce", mn_comm_reduce_tensor(v->model->tp, dev, out, MN_COMM_MAX));
 }
 
 /* v->whole = rows first .. first + count - 1 of the logits of all ranks. */

@@ -55,8 +55,7 @@ typedef struct stretch {
     int64_t first, count, at, tokens; /* samples; their place in the batch */
 } stretch;
 
-static mn_status run_trunk(trainer *t, const int64_t *samples, stretch *s) {
-    train_batch *b = &t->batch;
+static mn_status run_trunk(trainer *t, train_batch *b, stretch *s) {
     const int64_t dim = t->model->config.dim;
     float *hidden = b->hidden + s->at * dim;
     const mn_train_batch part = {.ids = b->ids + s->at,
@@ -67,7 +66,7 @@ static mn_status run_trunk(trainer *t, const int64_t *samples, stretch *s) {
     MN_TRY(mn_tape_trunk(t->tape, &part, hidden));
     mn_cache_round(t->o->activation_cache_dtype, hidden, s->tokens * dim);
     for (int64_t i = s->first; t->cache && i < s->first + s->count; i++) {
-        mn_cache_put(t->cache, samples[i], hidden);
+        mn_cache_put(t->cache, b->samples[i], hidden);
         hidden += b->lengths[i] * dim;
     }
     *s = (stretch){0};
@@ -76,29 +75,35 @@ static mn_status run_trunk(trainer *t, const int64_t *samples, stretch *s) {
 
 /* What enters the lowest memory: kept, or computed now. Samples may be computed together, since more
  * than FEW rows give the same bits whatever the other rows are (tape.h); shorter ones go alone. */
-static mn_status fill_hidden(trainer *t, const int64_t *samples, int64_t count) {
+static mn_status fill_hidden(trainer *t, train_batch *b, int64_t count, int64_t step) {
     enum { FEW = 4 };
-    train_batch *b = &t->batch;
+    const int64_t *samples = b->samples;
     stretch missing = {0};
     int64_t at = 0;
     for (int64_t i = 0; i < count; i++) {
         const int64_t length = b->lengths[i];
         const bool kept = mn_cache_get(t->cache, samples[i], b->hidden + at * t->model->config.dim);
-        if (t->cache && mn_cache_first_time(t->cache, samples[i], t->state.step)) t->cached += kept;
-        if (kept || length <= FEW) MN_TRY(run_trunk(t, samples, &missing));
+        if (t->cache && mn_cache_first_time(t->cache, samples[i], step)) b->kept += kept;
+        if (kept || length <= FEW) MN_TRY(run_trunk(t, b, &missing));
         if (!kept) {
             if (missing.count == 0) missing = (stretch){.first = i, .at = at};
             missing.count++;
             missing.tokens += length;
-            if (length <= FEW) MN_TRY(run_trunk(t, samples, &missing));
+            if (length <= FEW) MN_TRY(run_trunk(t, b, &missing));
         }
         at += length;
     }
-    return run_trunk(t, samples, &missing);
+    return run_trunk(t, b, &missing);
 }
 
-mn_status mn_batch_fill(trainer *t, const int64_t *samples, int64_t count) {
-    train_batch *b = &t->batch;
+bool mn_batch_is_kept(const trainer *t, const train_batch *b, int64_t count) {
+    for (int64_t i = 0; b->hidden && i < count; i++)
+        if (!mn_cache_has(t->cache, b->samples[i])) return false;
+    return true;
+}
+
+mn_status mn_batch_fill(trainer *t, train_batch *b, int64_t count, int64_t step) {
+    const int64_t *samples = b->samples;
     int64_t tokens = 0, outputs = 0;
     mn_range_begin(t->device, "loader");
     for (int64_t i = 0; i < count; i++) {
@@ -113,7 +118,8 @@ mn_status mn_batch_fill(trainer *t, const int64_t *samples, int64_t count) {
         tokens += b->lengths[i];
     }
     mn_range_end(t->device);
-    if (b->hidden) MN_TRY(fill_hidden(t, samples, count));
+    b->kept = 0;
+    if (b->hidden) MN_TRY(fill_hidden(t, b, count, step));
     b->view = (mn_train_batch){.ids = b->ids,
                                .tokens = tokens,
                                .lengths = b->lengths,

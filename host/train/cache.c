@@ -21,7 +21,7 @@ struct activation_cache {
     size_t size;
     int64_t *begin; /* [count + 1]: rows before each sample */
     bool *kept;     /* [count] */
-    int64_t *asked; /* [count] the step that has last asked for it, -1 none */
+    int64_t *asked; /* [count] the latest step that has asked for it, -1 none */
 };
 
 static size_t element(mn_train_cache_dtype dtype) { return dtype == MN_CACHE_FP16 ? 2 : 4; }
@@ -127,9 +127,11 @@ static unsigned char *place_of(const activation_cache *c, int64_t sample, int64_
     return c->data + (size_t)(c->begin[sample] * c->dim) * element(c->dtype);
 }
 
+bool mn_cache_has(const activation_cache *c, int64_t sample) { return c && c->kept[sample]; }
+
 bool mn_cache_get(const activation_cache *c, int64_t sample, float *hidden) {
     int64_t count;
-    if (!c || !c->kept[sample]) return false;
+    if (!mn_cache_has(c, sample)) return false;
     const unsigned char *from = place_of(c, sample, &count);
     if (c->dtype == MN_CACHE_FP32) {
         memcpy(hidden, from, (size_t)count * sizeof *hidden);
@@ -144,8 +146,8 @@ bool mn_cache_get(const activation_cache *c, int64_t sample, float *hidden) {
 }
 
 bool mn_cache_first_time(activation_cache *c, int64_t sample, int64_t step) {
-    const bool first = c->asked[sample] != step;
-    c->asked[sample] = step;
+    const bool first = c->asked[sample] < step;
+    if (first) c->asked[sample] = step;
     return first;
 }
 

@@ -24,9 +24,10 @@ mn_status mn_cache_open(activation_cache **out, mn_train_cache place,
                         const mn_train_options *options, const mn_samples *samples, int64_t dim);
 void mn_cache_close(activation_cache **cache);
 
+bool mn_cache_has(const activation_cache *cache, int64_t sample); /* NULL: no */
 /* Copies a kept sample to hidden (inputs, dim) and returns true. */
 bool mn_cache_get(const activation_cache *cache, int64_t sample, float *hidden);
-/* Whether nobody has asked so before in this step: one that overflows comes again. */
+/* Whether nobody has asked so before in this step or a later one: a step that overflows comes again. */
 bool mn_cache_first_time(activation_cache *cache, int64_t sample, int64_t step);
 /* Keeps it. */
 void mn_cache_put(activation_cache *cache, int64_t sample, const float *hidden);

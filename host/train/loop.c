@@ -32,6 +32,51 @@ static span own_part(const trainer *t, span s) {
     return (span){s.epoch, begin, begin + mn_part_count(n, rank, size)};
 }
 
+/* The samples of a part of an epoch, of this step or the next. */
+static mn_status fill(trainer *t, train_batch *b, span s, int64_t step) {
+    b->epoch = s.epoch;
+    b->begin = s.begin;
+    b->end = s.end;
+    return mn_batch_fill(t, b, s.end - s.begin, step);
+}
+
+static void choose(const trainer *t, train_batch *b, span s) {
+    for (int64_t i = s.begin; i < s.end; i++) b->samples[i - s.begin] = sample_at(t, s.epoch, i);
+}
+
+/* t->batch = these samples: read ahead, or now. */
+static mn_status take_batch(trainer *t, span s) {
+    const train_batch other = t->batch;
+    if (t->ahead.end > 0 && t->ahead.epoch == s.epoch && t->ahead.begin == s.begin &&
+        t->ahead.end == s.end) {
+        t->batch = t->ahead;
+        t->ahead = other;
+        t->ahead.end = 0;
+    } else {
+        choose(t, &t->batch, s);
+        MN_TRY(fill(t, &t->batch, s, t->state.step));
+    }
+    t->cached += t->batch.kept;
+    return MN_OK;
+}
+
+/* While the device is at work: the next batch, of what is left of this step or of the next one, and its way to the
+ * device; unless it needs the device itself, because its hidden states are not kept yet. */
+static mn_status read_ahead(trainer *t, span left) {
+    const int64_t batch = t->o->per_device_train_batch_size;
+    int64_t step = t->state.step;
+    if (left.begin == left.end) {
+        if (++step == t->steps) return MN_OK;
+        left = own_part(t, span_of(t, step));
+    }
+    if (left.end - left.begin > batch) left.end = left.begin + batch;
+    if (left.begin == left.end || t->ahead.end > 0) return MN_OK;
+    choose(t, &t->ahead, left);
+    if (!mn_batch_is_kept(t, &t->ahead, left.end - left.begin)) return MN_OK;
+    MN_TRY(fill(t, &t->ahead, left, step));
+    return mn_tape_send(t->tape, &t->ahead.view, t->ahead.hidden);
+}
+
 /* Gradients of the loss over the span's targets times `scale`; *loss is the sum over targets. *overflow: the scale was
  * too large, and there are no gradients. */
 static mn_status own_gradients(trainer *t, span s, float scale, double *loss, bool *overflow) {
@@ -39,9 +84,10 @@ static mn_status own_gradients(trainer *t, span s, float scale, double *loss, bo
     for (int64_t i = s.begin; i < s.end; i += batch) {
         const int64_t count = s.end - i < batch ? s.end - i : batch;
         double sum = 0;
-        for (int64_t j = 0; j < count; j++) t->batch.samples[j] = sample_at(t, s.epoch, i + j);
-        MN_TRY(mn_batch_fill(t, t->batch.samples, count));
-        MN_TRY(mn_tape_step(t->tape, &t->batch.view, t->batch.hidden, scale, &sum));
+        MN_TRY(take_batch(t, (span){s.epoch, i, i + count}));
+        MN_TRY(mn_tape_submit(t->tape, &t->batch.view, t->batch.hidden, scale));
+        MN_TRY(read_ahead(t, (span){s.epoch, i + count, s.end}));
+        MN_TRY(mn_tape_finish(t->tape, &sum));
         MN_CHECK(isfinite(sum), MN_ERR_NUMERIC, "the loss is %g", sum);
         *loss += sum;
         *overflow = mn_tape_overflow(t->tape); /* the same where ranks share the model */
@@ -160,7 +206,8 @@ static mn_status held_out_loss(trainer *t, double *loss) {
         const int64_t count = held - b * most < most ? held - b * most : most;
         double sum = 0;
         for (int64_t j = 0; j < count; j++) t->batch.samples[j] = s->train_count + b * most + j;
-        MN_TRY(mn_batch_fill(t, t->batch.samples, count));
+        MN_TRY(mn_batch_fill(t, &t->batch, count, t->state.step));
+        t->cached += t->batch.kept;
         MN_TRY(mn_tape_loss(t->tape, &t->batch.view, t->batch.hidden, &sum));
         *loss += sum;
     }

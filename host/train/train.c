@@ -144,6 +144,7 @@ static mn_status open_work(trainer *t) {
     MN_TRY(mn_cache_place(&place, &bytes, o, t->samples, dim, t->first, passes(t)));
     MN_TRY(mn_cache_open(&t->cache, place, o, t->samples, dim));
     MN_TRY(mn_batch_open(&t->batch, t->samples, o->per_device_train_batch_size, dim, t->first > 0));
+    MN_TRY(mn_batch_open(&t->ahead, t->samples, o->per_device_train_batch_size, dim, t->first > 0));
     MN_TRY(mn_tape_open(&t->tape, t->model, t->memory, t->params.memory_grads,
                         t->params.model_grads, &options));
     mn_log(MN_LOG_INFO, "%s: %lld samples, %lld steps, %.3g M parameters to train",
@@ -159,6 +160,7 @@ static mn_status open_work(trainer *t) {
 static void close_trainer(trainer *t) {
     mn_tape_close(&t->tape);
     mn_batch_close(&t->batch);
+    mn_batch_close(&t->ahead);
     mn_cache_close(&t->cache);
     mn_params_close(&t->params);
     mn_memory_close(&t->memory);
@@ -257,7 +259,7 @@ static mn_status estimate(mn_train_estimate *e, trainer *t) {
     /* Gradient and two means, and in full mode the weights themselves, the means being shared by the replicas. */
     const int64_t replicas = t->memory ? 1 : mn_comm_size(t->ranks.dp);
     e->bytes = tape + e->parameters * (t->memory ? 1 : 2) * 4 + e->parameters * 2 * 4 / replicas +
-               (t->first > 0 ? options.max_tokens * dim * 4 : 0);
+               (t->first > 0 ? 2 * options.max_tokens * dim * 4 : 0);
     if (place == MN_CACHE_MEMORY) e->bytes += cache;
     const double epochs = (double)t->steps / (double)t->steps_per_epoch;
     const double tokens = (double)e->epoch_tokens * epochs;

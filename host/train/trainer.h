@@ -21,6 +21,8 @@ typedef struct train_batch {
     int64_t *lengths, *samples;       /* [max_seqs] */
     float *hidden;                    /* (max_tokens, dim), or NULL: there is no trunk */
     mn_train_batch view;
+    int64_t kept;              /* samples whose trunk pass the cache has saved */
+    int64_t epoch, begin, end; /* places in the order of an epoch; end 0: none */
 } train_batch;
 
 /* What a checkpoint carries beside tensors; together with the options it decides all that follows. */
@@ -54,7 +56,7 @@ typedef struct trainer {
     train_params params;
     mn_tape *tape;
     activation_cache *cache;
-    train_batch batch;
+    train_batch batch, ahead; /* at work; read while the device works on the one before */
     train_log *log;
     train_identity identity;
     train_state state;
@@ -73,8 +75,11 @@ mn_status mn_batch_open(train_batch *out, const mn_samples *samples, int64_t bat
                         int64_t dim, bool trunk);
 void mn_batch_close(train_batch *batch);
 int64_t mn_batch_most_tokens(const mn_samples *samples, int64_t batch_size);
-/* Packs `count` samples into t->batch and gets what enters block t->first. */
-mn_status mn_batch_fill(trainer *t, const int64_t *samples, int64_t count);
+/* Packs the first `count` of b->samples and gets what enters block t->first; b->kept counts those that were not asked
+ * for in this step before. */
+mn_status mn_batch_fill(trainer *t, train_batch *batch, int64_t count, int64_t step);
+/* Whether that needs no pass through the trunk. */
+bool mn_batch_is_kept(const trainer *t, const train_batch *batch, int64_t count);
 
 /* ---- ranks.c: collective ---- */
 

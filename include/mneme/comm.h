@@ -5,11 +5,13 @@
  * calls in the same order, each from one thread at a time. They block until this rank's part is done and its
  * buffers may be used again; buffers are the caller's, host memory unless said.
  *
- * Sums are made in the order of the ranks: all ranks get the same bits, and the next run does, too.
+ * Sums are made in the order of the ranks: all ranks get the same bits, and the next run does, too. Sums between GPUs
+ * are NCCL's: the same bits on all ranks and in every run on the same GPUs, but in an order of its own.
  *
  * A call fails (MN_ERR_COMM) when another rank has ended, has given up (mn_comm_abort) or has not come within the
  * time limit; the message names that rank, its host, the call and its bytes. The group is then broken: later calls
- * fail at once with the same message, also those of groups split from it. Nobody waits longer than the limit. */
+ * fail at once with the same message, also those of all other groups of these ranks. Nobody waits longer than the limit
+ * and two seconds, in which those who wait find out whom all are waiting for. */
 #ifndef MNEME_COMM_H
 #define MNEME_COMM_H
 
@@ -35,8 +37,8 @@ static inline int mn_comm_size(const mn_comm *comm);
 /* The group of a launcher (mpirun, srun), all of its processes; *out stays NULL without one, or with one process.
  * MPI is opened only when a launcher's environment is found: its plug-in, libmneme_mpi.so, is optional. */
 mn_status mn_comm_launched(mn_comm **out, double timeout);
-int mn_comm_started(
-    void); /* how many processes the launcher started; 1 without one. Opens nothing. */
+/* How many processes the launcher started; 1 without one. Opens nothing. */
+int mn_comm_started(void);
 
 /* What stands between this process and MPI. */
 typedef struct mn_mpi_state {
@@ -50,15 +52,18 @@ bool mn_mpi_probe(mn_mpi_state *out); /* loads MPI, without starting it */
 
 /* `size` ranks as threads of this process: runs `rank_main` in each and waits for all. Every rank has its own error
  * record; the first rank's that failed becomes the caller's. A rank that returns early with a failure breaks the
- * group for the others. */
+ * group for the others. The communicator is lent: closing it, or handing it to mn_ranks_open, leaves it as it is.
+ * size 1: the caller's own thread, and NULL. */
 typedef mn_status mn_comm_main(mn_comm *comm, void *context);
 mn_status mn_comm_threads(int size, double timeout, mn_comm_main *rank_main, void *context);
 
 /* A group of those with the same `color`, ordered by rank. Closed before its parent. */
 mn_status mn_comm_split(mn_comm **out, mn_comm *parent, int color);
-void mn_comm_close(mn_comm **comm); /* safe twice; not collective after a failure */
+/* Safe twice. That of all ranks waits for the others (who leaves is taken for dead), but after a failure two seconds at
+ * most; then MPI is left as it is, and the process must end by _exit. */
+void mn_comm_close(mn_comm **comm);
 /* Tells the others that this rank gives up and why (mn_error()); they fail with that text at their next call, or in
- * the one that they wait in. Returns at once. */
+ * the one that they wait in. Waits for nobody. */
 void mn_comm_abort(mn_comm *comm);
 /* Behind mn_comm_abort: whether a rank below this one gives up with the same words; one of them is enough for whoever
  * reads. Waits for a second at most. */
@@ -69,7 +74,7 @@ const char *mn_comm_host(const mn_comm *comm, int rank); /* "node3" */
 
 mn_status mn_comm_all_reduce(mn_comm *comm, void *data, int64_t count, mn_comm_type type,
                              mn_comm_op op); /* in place */
-/* out = the `bytes` of every rank, one behind the other. */
+/* out = the `bytes` of every rank, one behind the other; `mine` may be this rank's part of `out`. */
 mn_status mn_comm_all_gather(mn_comm *comm, void *out, const void *mine, size_t bytes);
 /* Appends what every rank has, of any length, in the order of the ranks; only at `root`, or (root < 0) everywhere. */
 mn_status mn_comm_gather(mn_comm *comm, mn_buf *out, const void *mine, size_t bytes, int root);
@@ -79,13 +84,14 @@ mn_status mn_comm_barrier(mn_comm *comm);
 /* All ranks return the same: the status of the lowest rank that has one other than MN_OK, with its message ("rank 2
  * (node3): ..."). For what may fail on one rank alone. */
 mn_status mn_comm_agree(mn_comm *comm, mn_status mine);
-/* *stop = a stop was requested (signals.h) at some rank. Once per step of every long loop. */
+/* *stop = a stop was requested (signals.h) at some rank; then it is at all. Once per step of every long loop. */
 mn_status mn_comm_stop(mn_comm *comm, bool *stop);
 
 /* ---- Device memory: the next three take their turn among the device's kernels ---- */
 
 /* Before the first of them: what the device itself needs (NCCL on CUDA; nothing on the CPU). Refuses two ranks on one
- * GPU by name. */
+ * GPU by name; MN_ERR_UNSUPPORTED, with the package's name, without NCCL. Collective; nothing happens a second time.
+ * A group and its devices may be closed in any order. */
 mn_status mn_comm_attach(mn_comm *comm, mn_device *device);
 /* x = sum or maximum over the ranks, in place, f32. On CUDA it may return before it is done. */
 mn_status mn_comm_reduce_tensor(mn_comm *comm, mn_device *device, mn_tensor *x, mn_comm_op op);

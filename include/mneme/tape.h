@@ -62,14 +62,20 @@ mn_status mn_tape_trunk(mn_tape *tape, const mn_train_batch *batch, float *hidde
  * that is broken; the gradients cannot be used then. A batch without targets has loss 0 and changes no gradient. */
 mn_status mn_tape_step(mn_tape *tape, const mn_train_batch *batch, const float *hidden, float scale,
                        double *loss);
+/* The same in two: submit returns while a device is at work, finish waits for it. In between the next batch may be sent,
+ * which travels meanwhile; it must not change until it is submitted, or another one is. */
+mn_status mn_tape_submit(mn_tape *tape, const mn_train_batch *batch, const float *hidden,
+                         float scale);
+mn_status mn_tape_send(mn_tape *tape, const mn_train_batch *batch, const float *hidden);
+mn_status mn_tape_finish(mn_tape *tape, double *loss);
 /* Whether a gradient of the last step was NaN or infinite, with `may_overflow`: `scale` was too large for
  * the backend's number types. The gradients cannot be used. */
 bool mn_tape_overflow(const mn_tape *tape);
+/* Behind such a step: fails as it would have without `may_overflow`. MN_OK when there was no overflow. */
+mn_status mn_tape_explain(mn_tape *tape);
 /* In full mode over ranks, gradients of norms (and of key-value heads that ranks share) are sums of parts that the
  * ranks have: makes them whole, once behind the last step before the caller reads them. Collective. */
 mn_status mn_tape_sum_gradients(mn_tape *tape);
-/* Behind such a step: fails as it would have without `may_overflow`. MN_OK when there was no overflow. */
-mn_status mn_tape_explain(mn_tape *tape);
 /* Forward only: the loss of a batch. */
 mn_status mn_tape_loss(mn_tape *tape, const mn_train_batch *batch, const float *hidden,
                        double *loss);

@@ -154,6 +154,11 @@ void run_product(const Product &p) {
 
 cublasStatus_t submit_product(Product p, cudaStream_t stream) {
     Lock lock;
+    if (stream_device(stream) != current_device()) {
+        complain("a matrix product for a stream of device %d while device %d is the thread's",
+                 stream_device(stream), current_device());
+        return CUBLAS_STATUS_EXECUTION_FAILED;
+    }
     if (const cublasStatus_t bad = check_product(p)) return bad;
     struct Scalars {
         unsigned char alpha[8], beta[8];

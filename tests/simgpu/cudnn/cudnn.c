@@ -101,11 +101,12 @@ PUBLIC cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
     return CUDNN_STATUS_SUCCESS;
 }
 
-/* The engine's only proposal keeps the graph as its own attribute. */
+/* The engine's only proposal keeps the graph as its own attribute. With SIMGPU_CUDNN_NO_PLAN in the environment it
+ * has none, as the real one for some shapes. */
 static cudnnStatus_t propose(const desc *heuristics, int64_t *count, void **configs) {
     const attribute *graph = find(heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
     if (!graph) return refuse(CUDNN_STATUS_BAD_PARAM, "proposals without a graph");
-    *count = 1;
+    *count = getenv("SIMGPU_CUDNN_NO_PLAN") ? 0 : 1;
     return cudnnBackendSetAttribute(configs[0], CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH,
                                     CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, graph->bytes);
 }

@@ -104,7 +104,8 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device) {
     memset(p, 0, sizeof *p);
     snprintf(p->name, sizeof p->name, "simulated GPU (sm_80, on the CPU)");
     p->pciBusID = device + 1;
-    snprintf(p->uuid.bytes, sizeof p->uuid.bytes, "simulated %d", device);
+    memcpy(p->uuid.bytes, "simulated GPU", 13);
+    p->uuid.bytes[15] = (char)device;
     p->totalGlobalMem = (size_t)option_value(Option::MEMORY_MIB) << 20;
     p->sharedMemPerBlock = SHARED_DEFAULT;
     p->sharedMemPerBlockOptin = SHARED_OPT_IN;
