@@ -112,8 +112,6 @@ class Build:
         if os.path.join(ROOT, "cuda/device.cu") not in self.commands:
             sys.exit(f"{self.folder}: a build of another tree, or without the CUDA backend")
         self.link = self.output("ninja", "-t", "commands", "libmneme_cuda.so").strip().split("\n")[-1]
-        listed = json.loads(self.output("ctest", "--show-only=json-v1"))["tests"]
-        self.tests = {test["name"]: test for test in listed if "command" in test}
         self.plugin = os.path.join(self.folder, "libmneme_cuda.so")
 
     def output(self, *command):
@@ -131,13 +129,16 @@ class Build:
         return self.tests[name]["command"], environment, properties.get("WORKING_DIRECTORY", self.folder)
 
     def make(self, tests):
-        """What the tests need, up to date."""
-        programs = {os.path.basename(self.command(test)[0][0]) for test in tests}
-        targets = {name if name.startswith("test_") else "mneme_program" for name in programs}
-        subprocess.run(["cmake", "--build", self.folder, "--target", "mneme_cuda", *sorted(targets)], check=True,
+        """What the tests need, up to date; only then does ctest know their programs."""
+        names = {test.partition(":")[0] for test in tests}
+        programs = {re.sub(r"^cuda_kernels_([a-z_]+?)(_\d+)?$", r"test_kernels_\1", name) for name in names}
+        targets = {name if name.startswith("test_") else "mneme_program" for name in programs} | {"mneme_cuda"}
+        if re.search(r"^simgpu: ", self.output("ninja", "-t", "targets", "all"), re.MULTILINE):
+            targets.add("simgpu")
+        subprocess.run(["cmake", "--build", self.folder, "--target", *sorted(targets)], check=True,
                        stdout=subprocess.DEVNULL)
-        if "simgpu" in self.output("ninja", "-t", "targets"):
-            subprocess.run(["cmake", "--build", self.folder, "--target", "simgpu"], check=True, stdout=subprocess.DEVNULL)
+        listed = json.loads(self.output("ctest", "--show-only=json-v1"))["tests"]
+        self.tests = {test["name"]: test for test in listed if "command" in test}
 
     def plant(self, name, text, compiled):
         """A plug-in in which the file has this text; or None, and what the compiler said."""
