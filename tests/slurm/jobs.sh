@@ -46,7 +46,7 @@ until_true() { # COMMAND...
 }
 experiment() { # FOLDER SCRIPT SBATCH-OPTION...
     sbatch --parsable --chdir="$source_dir" --cpus-per-task=1 --output="$work/%j.out" "${@:3}" "tools/slurm/$2" "$config" \
-        --run_dir "$1" --threads 1
+        --run_dir "$1" --threads 1 --num_train_epochs 40
 }
 
 begin "one node, two ranks, undisturbed"
@@ -58,7 +58,7 @@ grep -q "$ranks tasks: mneme run" "$work/$job.out" || fail "not two tasks: $(hea
 
 begin "the same, put back into the queue in the middle of a training"
 job=$(experiment "$work/cut" one_node.sbatch --ntasks=$ranks)
-some_steps() { ls "$work"/cut/train/*/checkpoint-3/DONE >/dev/null 2>&1; }
+some_steps() { [ -s "$work/cut/train/gpt_wikipage-wd0.05/train_log.jsonl" ]; }
 until_true some_steps
 scontrol requeue "$job"
 until_state "$job" PENDING
@@ -70,7 +70,7 @@ same "$work/whole" "$work/cut"
 
 begin "stopped before its time limit, it goes back by itself"
 job=$(experiment "$work/limit" one_node.sbatch --ntasks=$ranks)
-some_steps() { ls "$work"/limit/train/*/checkpoint-3/DONE >/dev/null 2>&1; }
+some_steps() { [ -s "$work/limit/train/gpt_wikipage-wd0.05/train_log.jsonl" ]; }
 until_true some_steps
 scancel --signal=USR1 "$job" # what --signal sends
 until_state "$job" PENDING
