@@ -76,7 +76,7 @@ static const mn_command command = {
     .name = "plan",
     .about =
         "Calculates what a model takes over any layout of ranks: bytes of each GPU, what fits, "
-        "the least time of a training step and of claims by the GPUs' data sheets, messages "
+        "the time of a training step and of claims by the GPUs' data sheets, messages "
         "between ranks. Neither weights nor a GPU are needed: the program's own code lays out "
         "its memory and makes its calls on a device that only counts. With --tp or --dp only such "
         "layouts, else all of up to 8 ranks, with replicas by powers of two.",

@@ -8,13 +8,16 @@
       300, 32)                                                                                     \
     G("a100-80gb", "NVIDIA A100 80GB Tensor Core GPU data sheet (SXM)", 80, 2039, 312, 19.5, 300,  \
       32)                                                                                          \
-    G("a100-80gb-pcie", "NVIDIA A100 80GB Tensor Core GPU data sheet (PCIe, NVLink bridge)", 80,   \
+    G("a100-80gb-pcie",                                                                            \
+      "NVIDIA A100 80GB Tensor Core GPU data sheet (PCIe; NVLink bridges join two cards)", 80,     \
       1935, 312, 19.5, 300, 32)                                                                    \
-    G("h100-sxm", "NVIDIA H100 Tensor Core GPU data sheet (SXM; half of the sparse rate)", 80,     \
-      3350, 989.4, 66.9, 450, 64)                                                                  \
-    G("h100-pcie", "NVIDIA H100 Tensor Core GPU data sheet (PCIe; half of the sparse rate)", 80,   \
-      2000, 756.5, 51.2, 300, 64)                                                                  \
-    G("h200", "NVIDIA H200 Tensor Core GPU data sheet (SXM; half of the sparse rate)", 141, 4800,  \
+    G("h100-sxm", "NVIDIA H100 Tensor Core GPU Architecture white paper (SXM)", 80, 3350, 989.4,   \
+      66.9, 450, 64)                                                                               \
+    G("h100-pcie",                                                                                 \
+      "NVIDIA H100 Tensor Core GPU Architecture white paper (PCIe; NVLink bridges join two "       \
+      "cards)",                                                                                    \
+      80, 2000, 756.5, 51.2, 300, 64)                                                              \
+    G("h200", "NVIDIA H200 Tensor Core GPU data sheet (SXM); arithmetic as H100", 141, 4800,       \
       989.4, 66.9, 450, 64)                                                                        \
     G("l40s", "NVIDIA L40S GPU data sheet", 48, 864, 362.05, 91.6, 0, 32)                          \
     G("a10", "NVIDIA A10 Tensor Core GPU data sheet", 24, 600, 125, 31.2, 0, 32)                   \

@@ -52,6 +52,9 @@ static mn_status make_job(mn_forecast_job *job, const mn_outlook_options *o, con
     MN_CHECK(job->length <= positions, MN_ERR_USAGE,
              "%s: chunk_length %lld, the model has %lld positions", name, (long long)job->length,
              (long long)positions);
+    MN_CHECK(job->shared + job->own < positions, MN_ERR_USAGE,
+             "%s: prefix_tokens %lld and claim_tokens %lld, the model has %lld positions", name,
+             (long long)job->shared, (long long)job->own, (long long)positions);
     MN_CHECK(job->prompt < positions, MN_ERR_USAGE,
              "%s: prompt_tokens %lld and one behind them, the model has %lld positions", name,
              (long long)job->prompt, (long long)positions);

@@ -1,4 +1,5 @@
-/* outlook_roofline.c - every kernel of a step or pass: arithmetic, bytes, and the time that GPUs need at least. */
+/* outlook_roofline.c - every kernel of a step or pass: arithmetic, bytes, and their time on GPUs by the data sheets. */
+#include "cli/gpus.h"
 #include "cli/outlook.h"
 
 #include "mneme/table.h"
@@ -7,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIXED = 6, MOST_GPUS = 4 };
+enum { FIXED = 6, MOST_GPUS = MN_GPUS };
 
 /* "1024 x 3072 x 1024". */
 static void shape_text(char *text, size_t size, const mn_tally_row *row) {

@@ -104,7 +104,7 @@ static mn_status add_time_row(mn_table *t, const mn_outlook_layout *l, const mn_
 }
 
 static mn_status add_times(mn_buf *out, const mn_outlook *o) {
-    static const mn_column columns[] = {{"at least", MN_LEFT},      {"tp", MN_RIGHT},
+    static const mn_column columns[] = {{"calculated", MN_LEFT},    {"tp", MN_RIGHT},
                                         {"dp", MN_RIGHT},           {"ms per step", MN_RIGHT},
                                         {"trunk cached", MN_RIGHT}, {"whole model", MN_RIGHT},
                                         {"claims/s", MN_RIGHT},     {"ms per prompt", MN_RIGHT},
@@ -197,8 +197,10 @@ mn_status mn_outlook_text(mn_buf *out, const mn_outlook *o) {
     MN_TRY(mn_buf_puts(
         out,
         "\nEvery kernel at the rates of the data sheet, whichever takes longer, its arithmetic "
-        "or its bytes; one after\nthe other, as are messages and copies. Lower limits: "
-        "nothing of this was measured. -: does not fit.\n"));
+        "or its bytes, all of\nthem from the GPU's memory; one after the other, as are messages "
+        "and "
+        "copies. Kernels seldom reach these rates;\ncaches and copies beside kernels can make up "
+        "for some of that. Nothing of this was measured. -: does not fit.\n"));
     bool several = false;
     for (size_t i = 0; i < o->count; i++) several |= o->layouts[i].tp * o->layouts[i].dp > 1;
     if (!several) return MN_OK;
