@@ -8,12 +8,16 @@
 
 #include "mneme/status.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
+
+/* The greater one, where a NaN is worse than any number. */
+static inline double mn_worse(double a, double b) { return b <= a ? a : b > a ? b : INFINITY; }
 
 typedef struct mn_test_path {
     char text[1024];

@@ -18,7 +18,7 @@ static void compare(const corpus *c, const mn_completion *got, const char *label
             if (!(off <= c->tolerance))
                 fail_msg("%s: prompt %d, candidate %d: log-likelihood %.9g, expected %.9g", label,
                          (int)i, k, got[i].logprob[k], w->logprob[k]);
-            worst = fmax(worst, off);
+            worst = mn_worse(worst, off);
             if (got[i].greedy[k] != w->greedy[k])
                 fail_msg("%s: prompt %d, candidate %d: greedy is %d", label, (int)i, k,
                          got[i].greedy[k]);

@@ -180,7 +180,8 @@ static inline double naive_error(subject *s, const char *folder) {
     naive_forward(s, r.ids, r.len, 0);
     for (int64_t i = 0; i < r.count; i++)
         for (int32_t id = 0; id < s->vocab; id++)
-            worst = fmax(worst, fabs(row_of(s, r.rows[i])[id] - reference_logprob(&r, s, i, id)));
+            worst = mn_worse(worst,
+                             fabs(row_of(s, r.rows[i])[id] - reference_logprob(&r, s, i, id)));
     mn_checkpoint_close(&r.file);
     return worst;
 }

@@ -78,7 +78,7 @@ static mn_status evaluate_rank(const mn_ranks *ranks, mn_device *device, void *c
     const mn_memory *list[MEMORIES];
     mn_evaluation *e = NULL;
     MN_GOTO(mn_model_open(&model, t->w->model.text, device, ranks->tp));
-    MN_GOTO(mn_model_pack(model));
+    MN_GOTO(mn_model_pack(model, NULL));
     MN_GOTO(mn_tokenizer_open(&tokenizer, t->w->model.text));
     for (int m = 0; m < MEMORIES; m++) {
         const mn_memory_options memory = {.name = names[m],

@@ -37,7 +37,7 @@ static void compare(const crowd *c, int v, const mn_completion *got, const char 
             if (!(off <= c->tolerance))
                 fail_msg("%s: variant %d, prompt %d, candidate %d: %.9g, alone %.9g", label, v,
                          (int)i, k, got[i].logprob[k], w->logprob[k]);
-            worst = fmax(worst, off);
+            worst = mn_worse(worst, off);
             if (got[i].logprob[k] > got[i].logprob[best]) best = k;
         }
         if (r->candidate_count) assert_int_equal(best, w->best);

@@ -27,7 +27,7 @@ static void open_bench(bench *b, const char *name, bool packed, mn_compute compu
     snprintf(reference, sizeof reference, "%s/reference.safetensors", dir);
     assert_int_equal(mn_device_open(&b->device, "cpu", 2), MN_OK);
     if (mn_model_open(&b->model, dir, b->device, NULL) != MN_OK) fail_msg("%s", mn_error());
-    if (packed) assert_int_equal(mn_model_pack(b->model), MN_OK);
+    if (packed) assert_int_equal(mn_model_pack(b->model, NULL), MN_OK);
     const mn_session_options options = {.max_tokens = MAX_TOKENS,
                                         .kv_rows = MAX_TOKENS,
                                         .max_seqs = 4,

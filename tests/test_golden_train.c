@@ -57,8 +57,8 @@ static void check_trace(const trained *t, const mn_json *doc, const char *name) 
     for (int i = 0; i < t->told; i++) {
         const double loss = cJSON_GetArrayItem(losses, i)->valuedouble,
                      norm = cJSON_GetArrayItem(norms, i)->valuedouble;
-        worst_loss = fmax(worst_loss, fabs(t->steps[i].loss / loss - 1));
-        worst_norm = fmax(worst_norm, fabs(t->steps[i].grad_norm / norm - 1));
+        worst_loss = mn_worse(worst_loss, fabs(t->steps[i].loss / loss - 1));
+        worst_norm = mn_worse(worst_norm, fabs(t->steps[i].grad_norm / norm - 1));
     }
     print_message("%s: loss %.4f to %.4f, off by %.1e at most, gradient norms by %.1e\n", name,
                   t->steps[0].loss, t->steps[49].loss, worst_loss, worst_norm);

@@ -246,7 +246,7 @@ static void test_pack(void **state) {
         MN_ASSERT_OK(parse(&c, text));
         MN_ASSERT_OK(mn_model_random(&m, &c, "made up", dtype, 5, device, NULL));
         for (int twice = 0; twice < 2; twice++) {
-            MN_ASSERT_OK(mn_model_pack(m));
+            MN_ASSERT_OK(mn_model_pack(m, NULL));
             for (int64_t i = 0; i < mn_binding_count(&c); i++) {
                 mn_binding_row row;
                 mn_binding_at(&row, &c, m, i);

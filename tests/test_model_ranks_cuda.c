@@ -112,7 +112,7 @@ static double compare(const mn_completion *got, const mn_completion *want) {
         if (len) assert_memory_equal(got[i].generated.data, want[i].generated.data, len * 4);
         for (int c = 0; c < 3; c++)
             if (want[i].logprob[c] != 0)
-                worst = fmax(worst, fabs(got[i].logprob[c] / want[i].logprob[c] - 1));
+                worst = mn_worse(worst, fabs(got[i].logprob[c] / want[i].logprob[c] - 1));
     }
     return worst;
 }
@@ -188,7 +188,7 @@ static void assert_near(const heard *got, const heard *want, double bound, const
     double worst = 0;
     assert_int_equal(got->told[0], want->told[0]);
     for (int i = 0; i < want->told[0]; i++) {
-        worst = fmax(worst, fabs(got->steps[0][i].loss / want->steps[0][i].loss - 1));
+        worst = mn_worse(worst, fabs(got->steps[0][i].loss / want->steps[0][i].loss - 1));
         assert_int_equal(got->steps[0][i].targets, want->steps[0][i].targets);
     }
     print_message("%s: %d losses within %.1e\n", what, want->told[0], worst);

@@ -38,7 +38,7 @@ static mn_status open_bench(rank_bench *b, const trial *t, mn_comm *comm) {
     MN_TRY(mn_device_open(&b->device, "cpu", 1));
     MN_TRY(mn_model_open(&b->model, mn_test_source(t->folder).text, b->device, comm));
     /* Slices of half precision in panels, as programs have them; where samples are drawn, as they lie. */
-    if (t->temperature == 0 && t->broken < 0) MN_TRY(mn_model_pack(b->model));
+    if (t->temperature == 0 && t->broken < 0) MN_TRY(mn_model_pack(b->model, NULL));
     for (int v = 1; v < VARIANTS; v++) {
         const mn_memory_options shape = {.name = v == 1 ? "doc" : "temp",
                                          .hidden = 6 + v, /* six ranks have one unit each, or two */
@@ -235,10 +235,10 @@ static double compare_logits(const trial *t, int size, const trial *one) {
         for (int64_t i = 0; i < TOKENS; i++) {
             const mn_row_stat *got = &t->ranks[r].stats[i], *stat = &one->ranks[0].stats[i];
             for (int64_t v = 0; v < count; v++)
-                worst = fmax(worst, fabs((double)t->ranks[r].logits[i * count + v] -
-                                         (double)want[i * t->vocab + begin + v]));
-            worst = fmax(worst, fabs((double)got->lse - (double)stat->lse));
-            worst = fmax(worst, fabs((double)got->best - (double)stat->best));
+                worst = mn_worse(worst, fabs((double)t->ranks[r].logits[i * count + v] -
+                                             (double)want[i * t->vocab + begin + v]));
+            worst = mn_worse(worst, fabs((double)got->lse - (double)stat->lse));
+            worst = mn_worse(worst, fabs((double)got->best - (double)stat->best));
             assert_int_equal(got->best_id, stat->best_id);
             assert_memory_equal(got, &t->ranks[0].stats[i], sizeof *got);
         }
@@ -258,16 +258,16 @@ static double compare_answer(const mn_completion *got, const mn_completion *want
         assert_memory_equal(got->generated.data, want->generated.data,
                             want->generated.len * sizeof *want->generated.data);
     for (int c = 0; c < MN_MAX_CANDIDATES; c++) {
-        worst = fmax(worst, relative(got->logprob[c], want->logprob[c]));
+        worst = mn_worse(worst, relative(got->logprob[c], want->logprob[c]));
         assert_int_equal(got->greedy[c], want->greedy[c]);
     }
     for (int64_t i = 0; i < changes; i++) {
         assert_true(want->change[i] > 0);
-        worst = fmax(worst, relative(got->change[i], want->change[i]));
+        worst = mn_worse(worst, relative(got->change[i], want->change[i]));
     }
     assert_int_equal(got->outputs, want->outputs);
     assert_int_equal(got->compared, want->compared);
-    return fmax(worst, relative(got->logit_change, want->logit_change));
+    return mn_worse(worst, relative(got->logit_change, want->logit_change));
 }
 
 static double compare_answers(const trial *t, int size, const trial *one, int variants) {
@@ -276,7 +276,7 @@ static double compare_answers(const trial *t, int size, const trial *one, int va
     for (int i = 0; i < variants * PROMPTS; i++) {
         const mn_completion *want = &one->ranks[0].answers[i], *first = &t->ranks[0].answers[i];
         const int64_t changes = variants > 1 ? memories[i / PROMPTS] : 0;
-        worst = fmax(worst, compare_answer(first, want, changes));
+        worst = mn_worse(worst, compare_answer(first, want, changes));
         for (int r = 1; r < size; r++)
             assert_true(compare_answer(&t->ranks[r].answers[i], first, changes) == 0);
     }

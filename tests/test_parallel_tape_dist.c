@@ -175,7 +175,7 @@ static double compare_tensor(const trial *t, int size, int64_t i, const part *al
         part_compare(&t->ranks[r].parts[i], alone->tensor.data, &difference, &length);
         if (shared && r < size - 1) continue;
         assert_true(length > 0);
-        worst = fmax(worst, sqrt(difference / fmax(length, least)));
+        worst = mn_worse(worst, sqrt(difference / fmax(length, least)));
     }
     if (!(worst <= allowed))
         fail_msg("%s, %d ranks: gradient of %s: relative error %.2e", t->folder, size, alone->name,
@@ -199,7 +199,7 @@ static double compare(const trial *t, int size, const trial *one) {
         assert_int_equal(got->count, want->count);
     }
     for (int64_t i = 0; i < want->count; i++)
-        worst = fmax(worst, compare_tensor(t, size, i, &want->parts[i]));
+        worst = mn_worse(worst, compare_tensor(t, size, i, &want->parts[i]));
     return worst;
 }
 

@@ -116,7 +116,7 @@ static inline mn_status same_evaluation(const plan_case *c) {
     MN_GOTO(mn_forecast_open(&planned, job, kind));
     MN_GOTO(mn_model_open(&model, c->dir, c->device, c->ranks.tp));
     MN_GOTO(same_mapped(c, kind, p.mapped, model));
-    MN_GOTO(mn_model_pack(model));
+    MN_GOTO(mn_model_pack(model, NULL));
     for (int i = 0; i < 2; i++) {
         MN_GOTO(mn_memory_create(&memories[i], model, &shape));
         bytes += (int64_t)memories[i]->weights.size;

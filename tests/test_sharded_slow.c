@@ -5,6 +5,7 @@
 
 #include "mneme/half.h"
 #include "mneme/model.h"
+#include "mneme/tally.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -164,6 +165,22 @@ static mn_status check_numbers(mn_model *m, int64_t *looked_at) {
     return MN_OK;
 }
 
+/* What `mneme plan` says of this rank: the same layout on a device that only counts. */
+static mn_status check_plan(const mn_model *m) {
+    mn_device *counting = NULL;
+    mn_model *outline = NULL;
+    mn_status st = MN_OK;
+    MN_GOTO(mn_tally_open(&counting, MN_TALLY_CPU));
+    MN_GOTO(mn_model_outline(&outline, &m->config, "13b", MN_F16, counting, m->tp));
+    MN_CHECK_GOTO(outline->weights.size == m->weights.size, MN_ERR_DATA,
+                  "an arena of %zu bytes, the plan has %zu", m->weights.size,
+                  outline->weights.size);
+done:
+    mn_model_close(&outline);
+    mn_device_close(&counting);
+    return st;
+}
+
 static mn_status check_share(mn_model *m, const share *s) {
     const int64_t half = m->config.rotary_dims / 2, tables = 2 * m->config.max_positions * half * 4;
     const int64_t arena = (int64_t)m->weights.size, want = s->columns + s->vectors + tables;
@@ -182,6 +199,7 @@ static mn_status check_share(mn_model *m, const share *s) {
     fflush(stdout);
     MN_CHECK(arena >= want && arena < want + 64 * 1024, MN_ERR_DATA,
              "an arena of %lld bytes, not %lld", (long long)arena, (long long)want);
+    MN_TRY(check_plan(m));
     /* Vectors, which all have, with their neighbours. */
     MN_CHECK(opened >= 0 && opened <= rows * BORDER, MN_ERR_DATA,
              "%lld bytes of the file are in memory when it is opened", (long long)opened);

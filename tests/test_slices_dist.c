@@ -146,7 +146,7 @@ static mn_status opens(mn_comm *comm, void *context) {
     MN_GOTO(mn_model_open(&b.model, j->dir, b.device, comm));
     MN_GOTO(same_model(comm, b.model, j->whole));
     MN_GOTO(mn_model_check_finite(b.model));
-    MN_GOTO(mn_model_pack(b.model)); /* the slices have panels of their own */
+    MN_GOTO(mn_model_pack(b.model, NULL)); /* the slices have panels of their own */
     for (int64_t i = 0; i < mn_binding_count(&b.model->config); i++) {
         mn_binding_row row;
         mn_binding_at(&row, &b.model->config, b.model, i);

@@ -210,7 +210,7 @@ static void test_backbone(void **state) {
     train(&t);
     char *bytes = result_file(&t, "adapter_model.safetensors", &len);
     MN_ASSERT_OK(mn_model_open(&model, t.model.text, t.device, NULL));
-    MN_ASSERT_OK(mn_model_pack(model));
+    MN_ASSERT_OK(mn_model_pack(model, NULL));
     t.options.backbone = model;
     t.options.learning_rate *= 2;
     train(&t);

@@ -126,7 +126,7 @@ static mn_status open_model(mn_bench *b) {
     mn_model_config config;
     if (o->model) {
         MN_TRY(mn_model_open(&b->model, o->model, b->device, NULL));
-        return mn_model_pack(b->model);
+        return mn_model_pack(b->model, NULL);
     }
     MN_TRY(mn_model_config_named(&config, o->shape));
     const double embedding = config.tied ? 0 : (double)(config.vocab * config.dim) * 2;
@@ -134,7 +134,7 @@ static mn_status open_model(mn_bench *b) {
     mn_log(MN_LOG_DEBUG, "drawing random weights of %s", o->shape);
     MN_TRY(
         mn_model_random(&b->model, &config, o->shape, MN_F16, (uint64_t)o->seed, b->device, NULL));
-    return mn_model_pack(b->model);
+    return mn_model_pack(b->model, NULL);
 }
 
 static mn_status open_session(mn_bench *b) {

@@ -41,6 +41,9 @@ typedef struct mn_cli {
     const mn_ranks *ranks;     /* who else works on this (launch.h); NULL: this process alone */
 } mn_cli;
 
+static inline mn_comm *mn_cli_world(const mn_cli *cli) {
+    return cli->ranks ? cli->ranks->world : NULL;
+}
 static inline mn_comm *mn_cli_tp(const mn_cli *cli) { return cli->ranks ? cli->ranks->tp : NULL; }
 /* Whether this process is alone or the rank that speaks for the others, and writes what one must write. */
 static inline bool mn_cli_leads(const mn_cli *cli) {

@@ -9,7 +9,7 @@ mn_status mn_loaded_open(mn_loaded *l, const mn_cli *cli, const char *dir) {
     MN_TRY(mn_cli_device_open(&l->device, cli));
     l->ranks = cli->ranks;
     MN_TRY(mn_model_open(&l->model, dir, l->device, mn_cli_tp(cli)));
-    MN_TRY(mn_model_pack(l->model));
+    MN_TRY(mn_model_pack(l->model, mn_cli_world(cli)));
     MN_TRY(mn_tokenizer_open(&l->tokenizer, dir));
     const mn_model_config *c = &l->model->config;
     MN_TRY(mn_model_fits_tokens(c, mn_tokenizer_size(l->tokenizer), dir));

@@ -64,9 +64,9 @@ typedef struct pass {
     mn_evaluation *evaluation;
 } pass;
 
-static mn_status open_pass(pass *p, const char *dir, mn_device *device, mn_comm *tp) {
-    MN_TRY(mn_model_open(&p->model, dir, device, tp));
-    MN_TRY(mn_model_pack(p->model));
+static mn_status open_pass(pass *p, const char *dir, mn_device *device, const mn_cli *cli) {
+    MN_TRY(mn_model_open(&p->model, dir, device, mn_cli_tp(cli)));
+    MN_TRY(mn_model_pack(p->model, mn_cli_world(cli)));
     return mn_tokenizer_open(&p->tokenizer, dir);
 }
 
@@ -118,7 +118,7 @@ static mn_status evaluate_models(mn_run *run, const mn_fever *fever, mn_device *
     for (size_t i = 0; i <= run->count; i++) {
         options.model_path = i > 0 ? run->variants[i - 1].dir : run->keys.model;
         mn_log(MN_LOG_INFO, "eval %s", i > 0 ? run->variants[i - 1].name : MN_BASE_VARIANT);
-        MN_GOTO(open_pass(&passes[i], options.model_path, device, mn_cli_tp(run->cli)));
+        MN_GOTO(open_pass(&passes[i], options.model_path, device, run->cli));
         MN_GOTO(mn_evaluation_run(&passes[i].evaluation, passes[i].model, passes[i].tokenizer,
                                   fever, &options));
     }

@@ -149,6 +149,9 @@ static mn_status add_training(plan *p, const mn_run_variant *v) {
     if (v->done || !p->model || !p->fever) return skip_cells(p, 6);
     MN_TRY(mn_run_train_options(&options, p->run, v));
     options.backbone = p->model;
+    /* Rank 0 plans alone: the whole model, and no messages. */
+    const mn_ranks replicas = {.dp = options.ranks ? options.ranks->dp : NULL};
+    options.ranks = &replicas;
     MN_TRY(mn_train_plan(&e, p->device, &options));
     MN_TRY(mn_table_cell(p->table, "%lld", (long long)e.samples));
     MN_TRY(mn_table_cell(p->table, "%lld", (long long)e.steps));

@@ -67,7 +67,7 @@ static mn_status prepare(mn_run *run) {
 mn_status mn_run_backbone(mn_run *run, mn_device *device) {
     if (run->backbone) return MN_OK;
     MN_TRY(mn_model_open(&run->backbone, run->keys.model, device, mn_cli_tp(run->cli)));
-    return mn_model_pack(run->backbone);
+    return mn_model_pack(run->backbone, mn_cli_world(run->cli));
 }
 
 /* Training that has ended before is looked at again as long as something is to be done with it: the

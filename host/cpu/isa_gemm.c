@@ -237,7 +237,7 @@ V_TILE void stream(const mn_product *p, const float *packed, int64_t col, const 
 
 static bool streams(const mn_product *p, mn_unit unit) {
     return p->panels && p->b_depth == 1 && p->m <= ROWS && unit != MN_UNIT_ROUNDED &&
-           stream_width(p) * units_of(p, unit) <= WIDTH * DEPTH;
+           (size_t)(stream_width(p) * units_of(p, unit)) * sizeof(float) <= MN_CPU_SCRATCH;
 }
 
 static void stream_columns(const mn_product *p, mn_unit unit, const float *packed, int64_t col) {

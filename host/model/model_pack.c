@@ -61,23 +61,23 @@ mn_status mn_model_pack_plan(int64_t *bytes, mn_model *m) {
 }
 
 /* Whether all ranks have the memory for it: each asks before anyone takes some, and for those beside it as well. */
-static mn_status ask(bool *room, const mn_model *m, double more) {
-    const int size = mn_comm_size(m->tp), rank = mn_comm_rank(m->tp);
+static mn_status ask(bool *room, const mn_model *m, const mn_comm *job, double more) {
+    const int size = mn_comm_size(job), rank = mn_comm_rank(job);
     int here = 0;
     for (int r = 0; r < size; r++)
-        here += r == rank || strcmp(mn_comm_host(m->tp, r), mn_comm_host(m->tp, rank)) == 0;
+        here += r == rank || strcmp(mn_comm_host(job, r), mn_comm_host(job, rank)) == 0;
     int64_t lacks = more * here >= mn_memory_available();
     MN_TRY(mn_comm_all_reduce(m->tp, &lacks, 1, MN_COMM_I64, MN_COMM_MAX));
     *room = !lacks;
     return MN_OK;
 }
 
-mn_status mn_model_pack(mn_model *m) {
+mn_status mn_model_pack(mn_model *m, const mn_comm *job) {
     double more = 0;
     bool room;
     if (!m->device->panel_bytes || m->panels.base) return MN_OK;
     MN_TRY(measure(m, &more));
-    MN_TRY(ask(&room, m, more));
+    MN_TRY(ask(&room, m, job ? job : m->tp, more));
     if (!room) {
         mn_log(MN_LOG_INFO,
                "%s: weights are used as they lie in the file: %.1f GB for a copy in "

@@ -5,7 +5,7 @@
  * so that a run gives the same numbers whether a sample was kept or is computed again. Of several replicas each keeps
  * what it has computed: the order of samples changes from epoch to epoch, so that in epoch e (from 0) one of n has met a
  * sample before with probability 1 - (1 - 1/n)^e; over 25 epochs 84 % of the passes are saved with 4 replicas, 96 % with
- * one. Its room is that of all samples, but only pages of memory that are written to are taken. */
+ * one. Its room is that of all samples, but only pages of memory that are written to are taken; a file is as large on every rank. */
 #ifndef MNEME_TRAIN_CACHE_H
 #define MNEME_TRAIN_CACHE_H
 

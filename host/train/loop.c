@@ -128,12 +128,19 @@ static mn_status try_gradients(trainer *t, span s, mn_train_step *report, double
     return *overflow ? MN_OK : reduce_gradients(t);
 }
 
+/* Fails on all ranks with the words of the one whose gradients overflowed. */
+static mn_status explain(trainer *t) {
+    double no_loss = 0;
+    bool no_overflow = false;
+    return mn_train_join(t, mn_tape_explain(t->tape), &no_loss, &no_overflow);
+}
+
 /* The same samples again, with smaller scales, until nothing overflows. */
 static mn_status gradients(trainer *t, span s, mn_train_step *report, double *loss) {
     bool overflow = false;
     MN_TRY(try_gradients(t, s, report, loss, &overflow));
     while (overflow) {
-        if (t->scale.factor <= 1) MN_TRY(mn_tape_explain(t->tape));
+        if (t->scale.factor <= 1) MN_TRY(explain(t)); /* smaller scales would not help */
         MN_TRY(mn_loss_scale_overflow(&t->scale));
         mn_log(MN_LOG_DEBUG, "step %lld: a gradient overflows, the loss's scale is now %g",
                (long long)report->step, t->scale.factor);

@@ -32,7 +32,7 @@ static mn_status open_model(trainer *t) {
         mn_model_close(&stored);
     } else {
         t->model = stored;
-        st = mn_model_pack(t->model);
+        st = mn_model_pack(t->model, t->ranks.world);
     }
     return st;
 }

@@ -45,7 +45,7 @@ typedef struct mn_evaluation mn_evaluation;
 
 /* Evaluates; the results are computed but not written. The arguments must outlive the evaluation. With ranks it is
  * collective, as is writing, and all ranks have the same results: those of one rank alone, bit for bit, since the batches
- * are the same. */
+ * are the same; where ranks share the model, but for the order of sums. */
 mn_status mn_evaluation_run(mn_evaluation **out, mn_model *model, const mn_tokenizer *tokenizer,
                             const mn_fever *fever, const mn_eval_options *options);
 const mn_results *mn_evaluation_results(const mn_evaluation *evaluation);

@@ -85,8 +85,9 @@ mn_status mn_model_outline(mn_model **out, const mn_model_config *config, const 
                            mn_dtype dtype, mn_device *device, mn_comm *tp);
 /* Copies the matrices of half precision that only products read to the layout that the device likes best
  * (device.h), once; their rows are let go. Where the device has no such layout, or the memory for it is
- * not there, they stay where they lie: slower, with the same results but for the order of the sums. */
-mn_status mn_model_pack(mn_model *model);
+ * not there, they stay where they lie: slower, with the same results but for the order of the sums.
+ * `job`: all ranks at work, those on this host need memory at the same time; NULL: the model's own. */
+mn_status mn_model_pack(mn_model *model, const mn_comm *job);
 /* Bytes that packing takes, without packing. */
 mn_status mn_model_pack_plan(int64_t *bytes, mn_model *model);
 /* What training the model itself needs (`update: full`): every tensor fp32 in the weights arena, to be

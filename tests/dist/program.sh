@@ -18,34 +18,57 @@ diff -r "$data" "$work/data3" >"$work/diff" || fail "prepared otherwise: $(head 
 # answers FILE: samples without the numbers that rounding touches.
 answers() { sed 's/"logprob": {[^}]*}, //' "$1"; }
 
-train 0 "$work/one"
-run 0 eval --model "$model" --adapter "$work/one" --data "$data" --num_fewshot 0,2 --limit 40 --batch_size 8 --log_samples \
-    --output_path "$work/eval1"
-for layout in "2 --tp 2" "2 --dp 2" "4 --tp 2 --dp 2"; do
-    n=${layout%% *}
-    folder=$work/train$(echo "$layout" | tr -d ' -')
-    # shellcheck disable=SC2086 # words
-    job 0 $n train --model "$model" --data "$data" --output_dir "$folder" --max_steps 24 --warmup_steps 3 \
-        --learning_rate 0.01 --chunk_length 32 --logging_steps 1 --save_steps 4 ${layout#* }
-    one_voice
-    has "$err" "$n ranks: "
-    [ "$(wc -l <"$out")" = 1 ] || fail "results: $(cat "$out")"
-    for key in loss grad_norm; do close_to $key 1e-5 "$work/one/train_log.jsonl" "$folder/train_log.jsonl"; done
-    has "$folder/rank-1.log" "24 steps"
-    [ ! -e "$folder/rank-0.log" ] || fail "rank 0 has a log of its own"
+# over_ranks NAME MODEL LAYOUT...: a memory trained and evaluated by ranks, as by one process.
+over_ranks() {
+    name=$1 model=$2
+    shift 2
+    train 0 "$work/$name"
+    run 0 eval --model "$model" --adapter "$work/$name" --data "$data" --num_fewshot 0,2 --limit 40 --batch_size 8 \
+        --log_samples --output_path "$work/$name-eval"
+    for layout; do
+        n=${layout%% *}
+        folder=$work/$name$(echo "$layout" | tr -d ' -')
+        # shellcheck disable=SC2086 # words
+        job 0 $n train --model "$model" --data "$data" --output_dir "$folder" --max_steps 24 --warmup_steps 3 \
+            --learning_rate 0.01 --chunk_length 32 --logging_steps 1 --save_steps 4 ${layout#* }
+        one_voice
+        has "$err" "$n ranks: "
+        [ "$(wc -l <"$out")" = 1 ] || fail "results: $(cat "$out")"
+        for key in loss grad_norm; do close_to $key 1e-5 "$work/$name/train_log.jsonl" "$folder/train_log.jsonl"; done
+        has "$folder/rank-1.log" "24 steps"
+        [ ! -e "$folder/rank-0.log" ] || fail "rank 0 has a log of its own"
 
-    # shellcheck disable=SC2086
-    job 0 $n eval --model "$model" --adapter "$work/one" --data "$data" --num_fewshot 0,2 --limit 40 --batch_size 8 \
-        --log_samples --output_path "$work/eval$n" ${layout#* }
-    one_voice
-    for file in "$work"/eval1/*/samples_*; do
-        name=$(basename "$file" | sed 's/_[^_]*$//')
-        answers "$file" >"$work/these"
-        answers "$work/eval$n"/*/"$name"_2* | cmp -s - "$work/these" || fail "other answers in $name"
-        [ "$(wc -l <"$work/these")" = 40 ] || fail "40 samples expected: $(head -c 300 "$file")"
+        # shellcheck disable=SC2086
+        job 0 $n eval --model "$model" --adapter "$work/$name" --data "$data" --num_fewshot 0,2 --limit 40 \
+            --batch_size 8 --log_samples --output_path "$folder-eval" ${layout#* }
+        one_voice
+        for file in "$work/$name-eval"/*/samples_*; do
+            task=$(basename "$file" | sed 's/_[^_]*$//')
+            answers "$file" >"$work/these"
+            answers "$folder-eval"/*/"$task"_2* | cmp -s - "$work/these" || fail "other answers in $task"
+            [ "$(wc -l <"$work/these")" = 40 ] || fail "40 samples expected: $(head -c 300 "$file")"
+        done
     done
-    rm -rf "$work/eval$n"
-done
+}
+
+neox=$model
+over_ranks neox "$neox" "2 --tp 2" "4 --tp 4" "2 --dp 2" "4 --tp 2 --dp 2"
+
+# A Llama with grouped heads, which four ranks have to share.
+mkdir "$work/shape"
+cp "$neox/tokenizer.json" "$work/shape"
+cat >"$work/shape/config.json" <<'END'
+{
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "intermediate_size": 130,
+    "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 1024, "vocab_size": 1537, "initializer_range": 0.02, "hidden_act": "silu",
+    "tie_word_embeddings": false, "bos_token_id": 0, "eos_token_id": 0
+}
+END
+run 0 train --model "$work/shape" --data "$data" --update full --init random --max_steps 6 --warmup_steps 1 \
+    --chunk_length 32 --threads 1 --output_dir "$work/llama-model"
+over_ranks llama "$work/llama-model" "4 --tp 4" "4 --tp 2 --dp 2"
+model=$neox
 
 # ---- a model that ranks share: score, generate; standard input is rank 0's ----
 

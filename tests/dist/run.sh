@@ -32,6 +32,7 @@ job 0 2 run "$config" --run_dir "$work/four"
 has "$err" "report: skipped"
 job 0 2 run "$config" --run_dir "$work/four" --dry-run
 [ "$(grep -c ' done$' "$out")" = 5 ] || fail "not all is done: $(cat "$out")"
+job 0 4 run "$config" --run_dir "$work/fresh" --dry-run --tp 2 --update full # rank 0 alone plans
 job 2 2 run "$config" --run_dir "$work/four" --seed 1
 [ "$(grep -c 'seed was' "$err")" = 1 ] || fail "said otherwise: $(cat "$err")"
 

@@ -50,14 +50,14 @@ experiment() { # FOLDER SCRIPT SBATCH-OPTION...
 }
 
 begin "one node, two ranks, undisturbed"
-job=$(experiment "$work/whole" one_node.sbatch --ntasks=$ranks)
+job=$(experiment "$work/whole" one_node.sbatch --ntasks="$ranks")
 until_state "$job" 'COMPLETED|FAILED'
 [ "$(field "$job" JobState)" = COMPLETED ] || fail "$(tail -n 5 "$work/$job.out")"
 [ -f "$work/whole/report/report.html" ] || fail "no report"
 grep -q "$ranks tasks: mneme run" "$work/$job.out" || fail "not two tasks: $(head -n 3 "$work/$job.out")"
 
 begin "the same, put back into the queue in the middle of a training"
-job=$(experiment "$work/cut" one_node.sbatch --ntasks=$ranks)
+job=$(experiment "$work/cut" one_node.sbatch --ntasks="$ranks")
 some_steps() { [ -s "$work/cut/train/gpt_wikipage-wd0.05/train_log.jsonl" ]; }
 until_true some_steps
 scontrol requeue "$job"
@@ -69,7 +69,7 @@ grep -q 'start 1 on' "$work/$job.out" || fail "the log of the first start is gon
 same "$work/whole" "$work/cut"
 
 begin "stopped before its time limit, it goes back by itself"
-job=$(experiment "$work/limit" one_node.sbatch --ntasks=$ranks)
+job=$(experiment "$work/limit" one_node.sbatch --ntasks="$ranks")
 some_steps() { [ -s "$work/limit/train/gpt_wikipage-wd0.05/train_log.jsonl" ]; }
 until_true some_steps
 scancel --signal=USR1 "$job" # what --signal sends
@@ -78,6 +78,23 @@ until_state "$job" 'COMPLETED|FAILED'
 grep -q 'mneme left with 75' "$work/$job.out" || fail "not stopped: $(tail -n 5 "$work/$job.out")"
 [ "$(field "$job" Restarts)" = 1 ] || fail "restarts: $(field "$job" Restarts)"
 same "$work/whole" "$work/limit"
+
+begin "cancelled, it stays away"
+job=$(experiment "$work/gone" one_node.sbatch --ntasks="$ranks")
+some_steps() { [ -s "$work/gone/train/gpt_wikipage-wd0.05/train_log.jsonl" ]; }
+until_true some_steps
+scancel "$job"
+until_state "$job" 'CANCELLED|COMPLETED|FAILED'
+sleep 1
+[ "$(field "$job" JobState)" = CANCELLED ] || fail "it is $(field "$job" JobState)"
+[ "$(field "$job" Restarts)" = 0 ] || fail "it came back"
+
+begin "nodes.sbatch: the tasks of a node share the model"
+job=$(experiment "$work/nodes" nodes.sbatch --nodes=1 --ntasks-per-node=2)
+until_state "$job" 'COMPLETED|FAILED'
+[ "$(field "$job" JobState)" = COMPLETED ] || fail "$(tail -n 5 "$work/$job.out")"
+grep -q -- "--tp 2" "$work/$job.out" || fail "not shared: $(head -n 3 "$work/$job.out")"
+[ -f "$work/nodes/report/report.html" ] || fail "no report"
 
 begin "an array over two models"
 sed "s|\"$work/small\"|\"$work/other\"|; s|\"num_train_epochs\": 2|\"num_train_epochs\": 1|" "$config" >"$work/other.json"
