@@ -108,11 +108,11 @@ static mn_cudnn_shape shape_of(const mn_attn_seqs *seqs, const attention_args *a
 mn_status mn_cuda_cudnn_takes(bool *takes, mn_stream *s, const mn_attn_seqs *seqs,
                               const attention_args *a, bool backward) {
     mn_cudnn_plan *plan = NULL;
-    *takes = false;
+    s->was_cudnn = *takes = false;
     if (!dense_enough(s, seqs, a)) return MN_OK;
     const mn_cudnn_shape shape = shape_of(seqs, a, backward);
     MN_TRY(plan_for(&plan, s->cudnn, &shape));
-    *takes = plan != NULL;
+    s->was_cudnn = *takes = plan != NULL;
     return MN_OK;
 }
 

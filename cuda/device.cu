@@ -80,6 +80,8 @@ static mn_status cuda_attention(mn_device *device, bool cudnn) {
     return s->cudnn || !cudnn ? MN_OK : mn_cuda_cudnn_open(&s->cudnn);
 }
 
+static bool cuda_was_cudnn(const mn_device *device) { return device->stream->was_cudnn; }
+
 static void cuda_close(mn_device *device) {
     mn_stream *s = device->stream;
     if (s) {
@@ -144,6 +146,7 @@ mn_status mn_cuda_device_open(mn_device **out, int index) {
     d->forget = mn_cuda_forget;
     d->range = mn_cuda_range;
     d->attention = cuda_attention;
+    d->was_cudnn = cuda_was_cudnn;
     d->collectives = &mn_cuda_collectives;
     d->close = cuda_close;
     d->stream = (mn_stream *)calloc(1, sizeof *d->stream);

@@ -31,6 +31,7 @@ struct mn_stream {
     struct mn_cuda_copies *copies;
     struct mn_cuda_graphs *graphs;
     struct mn_cuda_cudnn *cudnn;    /* NULL: the backend's own attention */
+    bool was_cudnn;                 /* the last attention went there */
     struct mn_device_group *groups; /* a list of those that were joined; NULL: one rank */
 };
 

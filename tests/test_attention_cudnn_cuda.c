@@ -21,6 +21,7 @@ static void forward(mn_device *dev, const problem *p, const view *exact, const v
     ref_attention(want, exact->q, exact->k, exact->v, p->seqs, p->nseq, p->heads, p->kv_heads,
                   p->dim, (double)p->scale);
     forward_on(dev, p, false, out, lse);
+    assert_true(dev->was_cudnn(dev));
     assert_true(all_halves(p, out, p->heads * p->dim, n));
     for (int64_t s = 0; s < p->nseq; s++)
         for (int64_t i = 0; i < p->seqs[s].q_len; i++)
@@ -52,6 +53,7 @@ static void backward(mn_device *dev, const problem *p, const view *exact, const 
     ref_attention_bwd(want.dq, want.dk, want.dv, exact->dout, exact->q, exact->k, exact->v, p->seqs,
                       p->nseq, p->heads, p->kv_heads, p->dim, (double)p->scale);
     backward_on(dev, p, out, lse, &got);
+    assert_true(dev->was_cudnn(dev));
     backward_sums(&other, p, half, out, true);
     round_all(other.dq, n);
     round_all(other.dk, nk);
@@ -99,6 +101,7 @@ static void what_it_does_not_take(void **state) {
             out[with] = test_malloc((size_t)n * sizeof(float));
             MN_ASSERT_OK(dev->attention(dev, with));
             forward_on(dev, &p[i], false, out[with], NULL);
+            assert_false(dev->was_cudnn(dev));
         }
         assert_memory_equal(out[0], out[1], (size_t)n * sizeof(float));
         assert_false(all_halves(&p[i], out[0], p[i].heads * p[i].dim, n));
@@ -130,6 +133,7 @@ static void no_plan(void **state) {
         if (!with) MN_ASSERT_OK(dev->attention(dev, false));
         else forward_on(dev, &p, false, by_cudnn, NULL);
         forward_on(dev, &q, false, out[with], NULL);
+        assert_false(dev->was_cudnn(dev));
     }
     unsetenv("SIMGPU_CUDNN_NO_PLAN");
     assert_memory_equal(out[0], out[1], (size_t)query_floats(&q) * sizeof(float));

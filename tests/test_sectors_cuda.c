@@ -5,6 +5,7 @@
  * A kernel may touch 1.10 times the necessary sectors: norms read weight and bias once per block, sums over
  * rows go through the workspace once per block. Shared memory may take 1.05 times the passes that it would
  * without bank conflicts. */
+#include "kernels/cache.h"
 #include "kernels/remote.h"
 #include "simgpu/simgpu.h"
 
@@ -164,6 +165,43 @@ static void norms_move_once(void **state) {
     COUNT(&s, mn_gated_norm_bwd(dev, &y, &dw, &db, &dg, &dy, &x, &weight, &bias, &gate, eps));
 }
 
+/* Forward, a token's row of qkv is read, its q written, its k and v written to the cache in fp16; backward, the three
+ * gradients are read and such a row is written. To both belong `rotary` floats of angles and a position, forward also
+ * the place in the cache. NeoX's layout, of which a quarter turns, and Llama's with grouped heads. */
+static void rotations_move_once(void **state) {
+    enum { TOKENS = T / 16 };
+    static const geometry of[] = {{64, 16, 16, 16, true, 0}, {64, 16, 4, 64, false, 0}};
+    mn_device *dev = ((counters *)*state)->dev;
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        const geometry *e = &of[i];
+        const mn_qkv_layout l = layout_of(e);
+        const int64_t half = e->rotary / 2, q_numbers = TOKENS * e->heads * e->dim,
+                      kv_numbers = TOKENS * e->kv_heads * e->dim;
+        sectors s = sectors_begin(*state, "rotation");
+        const size_t cache = dev->kv_bytes(TOKENS, e->kv_heads, e->dim);
+        const mn_kv_layer kv = {.k = remote_bytes(&s.r, cache),
+                                .v = remote_bytes(&s.r, cache),
+                                .rows = TOKENS,
+                                .kv_heads = e->kv_heads,
+                                .head_dim = e->dim};
+        s.bytes += 2 * kv_numbers * (int64_t)sizeof(uint16_t);
+        mn_tensor qkv = matrix(&s, TOKENS, l.ld, 1);
+        mn_tensor q = tensor_3d(numbers(&s, q_numbers, 1), TOKENS, e->heads, e->dim);
+        mn_tensor c = matrix(&s, TOKENS, half, 1), sn = matrix(&s, TOKENS, half, 1);
+        mn_tensor at = ids(&s, TOKENS, 3, TOKENS);
+        const mn_tensor rows = ids(&s, TOKENS, 5, TOKENS);
+        COUNT(&s, mn_rope_store_fwd(dev, &q, kv, &qkv, &l, &c, &sn, &at, &rows));
+        s = sectors_begin(*state, "rotation gradient");
+        qkv = matrix(&s, TOKENS, l.ld, 1);
+        q = tensor_3d(numbers(&s, q_numbers, 1), TOKENS, e->heads, e->dim);
+        const mn_tensor k = tensor_3d(numbers(&s, kv_numbers, 1), TOKENS, e->kv_heads, e->dim);
+        const mn_tensor v = tensor_3d(numbers(&s, kv_numbers, 1), TOKENS, e->kv_heads, e->dim);
+        c = matrix(&s, TOKENS, half, 1), sn = matrix(&s, TOKENS, half, 1);
+        at = ids(&s, TOKENS, 3, TOKENS);
+        COUNT(&s, mn_rope_bwd(dev, &qkv, &q, &k, &v, &l, &c, &sn, &at));
+    }
+}
+
 static void rows_move_once(void **state) {
     enum { M = 256 };
     mn_device *dev = ((counters *)*state)->dev;
@@ -237,9 +275,10 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(elements_move_once), cmocka_unit_test(casts_move_once),
-        cmocka_unit_test(norms_move_once),    cmocka_unit_test(rows_move_once),
-        cmocka_unit_test(logits_move_once),   cmocka_unit_test(sums_move_once),
+        cmocka_unit_test(elements_move_once),  cmocka_unit_test(casts_move_once),
+        cmocka_unit_test(norms_move_once),     cmocka_unit_test(rows_move_once),
+        cmocka_unit_test(logits_move_once),    cmocka_unit_test(sums_move_once),
+        cmocka_unit_test(rotations_move_once),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

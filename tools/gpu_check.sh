@@ -60,13 +60,14 @@ experiment() { # FOLDER OPTION...
     # shellcheck disable=SC2086
     "$build/mneme" run "$config" --run_dir "$work/$1" $extra "${@:2}"
 }
-# The tables that do not hold times or log-likelihoods; lines that differ.
+# The tables that do not hold times or log-likelihoods; lines that differ. One that OTHER lacks differs.
 differences() { # FOLDER OTHER
     local name compared=0
     for name in f1_by_shots memories_1shot full_results confusion changed_predictions data; do
         [ -f "$work/$1/report/$name.csv" ] || continue
-        diff "$work/$1/report/$name.csv" "$work/$2/report/$name.csv" || true
         compared=$((compared + 1))
+        [ -f "$work/$2/report/$name.csv" ] || { echo "< no $name.csv in $2"; continue; }
+        diff "$work/$1/report/$name.csv" "$work/$2/report/$name.csv" || true
     done
     echo "$compared tables compared"
     [ $compared -gt 0 ]

@@ -100,6 +100,7 @@ typedef struct mn_bench {
     const mn_bench_options *options;
     mn_compute compute;
     mn_device *device;
+    bool by_cudnn; /* the attention that the command line names */
     mn_model *model;
     mn_session *session;
     mn_peaks *peaks;               /* the CPU's */

@@ -1,6 +1,6 @@
 /* bench_attention.c - attention alone, of texts of several lengths and head sizes: forward, backward, and one more
  * token behind each text. On a device that has the choice, by the backend's own kernels and by cuDNN's, whose times
- * include rounding and packing its inputs; single tokens never go to cuDNN. */
+ * include rounding and packing its inputs; single tokens never go to cuDNN, nor shapes that it has no plan for. */
 #include "cli/bench.h"
 
 #include "mneme/ops.h"
@@ -18,6 +18,8 @@ typedef struct texts {
     mn_bench *b;
     mn_device *dev;
     int64_t head_dim, length, count; /* count texts of `length` tokens */
+    const char *whose;               /* end of a title */
+    bool by_cudnn;
     mn_arena arena;
     mn_tensor x[ARRAYS], lse, delta; /* (tokens, HEADS, head_dim), (tokens, HEADS) */
     mn_kv_layer kv;
@@ -117,29 +119,35 @@ static mn_status decode(void *context) {
 
 /* ---- what it must cost, and the sweep ---- */
 
-static mn_status time_one(texts *t, const char *what, const char *whose, double products,
-                          double arrays, mn_status (*call)(void *)) {
+static mn_status time_one(texts *t, const char *what, double products, double arrays,
+                          mn_status (*call)(void *)) {
     mn_bench_kernel *k = NULL;
     const bool one = call == decode;
     const double length = (double)t->length, width = (double)(HEADS * t->head_dim);
     const double pairs = (double)t->count * (one ? length : length * (length + 1) / 2);
     const double rows = (double)(one ? t->count : tokens_of(t));
+    if (t->by_cudnn) {
+        MN_TRY(call(t));
+        if (!t->dev->was_cudnn(t->dev)) return MN_OK; /* the backend's own, which has its row */
+    }
     const double cache = 2 * (double)t->dev->kv_bytes(t->kv.rows, HEADS, t->head_dim);
     MN_TRY(mn_bench_add_kernel(&k, t->b, "attention %s, %lld x %lld, heads of %lld%s", what,
                                (long long)t->count, (long long)t->length, (long long)t->head_dim,
-                               whose));
+                               t->whose));
     k->flops = 2 * products * width * pairs;
     k->bytes = arrays * rows * width * (double)sizeof(float) + cache;
     k->limit = mn_bench_flop_peak(t->b);
     return mn_bench_time_kernel(t->b, k, call, t);
 }
 
-/* Products with pairs: q k', p v; backward q k' again, dv, dp, dq, dk. Arrays: q, out; backward q, out, dout and three
- * gradients. */
-static mn_status time_texts(texts *t, const char *whose, bool decodes) {
-    MN_TRY(time_one(t, "forward", whose, 2, 2, forward));
-    MN_TRY(time_one(t, "backward", whose, 5, 6, backward));
-    return decodes ? time_one(t, "decoding", whose, 2, 2, decode) : MN_OK;
+/* Products with pairs: q k', p v; backward dv, dp, dq, dk, as the tally counts them. Arrays: q, out; backward q, out,
+ * dout and three gradients. */
+static mn_status time_texts(texts *t, const char *whose, bool by_cudnn) {
+    t->whose = whose;
+    t->by_cudnn = by_cudnn;
+    MN_TRY(time_one(t, "forward", 2, 2, forward));
+    MN_TRY(time_one(t, "backward", 4, 6, backward));
+    return by_cudnn ? MN_OK : time_one(t, "decoding", 2, 2, decode);
 }
 
 static mn_status compare(mn_bench *b, int64_t head_dim, int64_t length) {
@@ -147,12 +155,12 @@ static mn_status compare(mn_bench *b, int64_t head_dim, int64_t length) {
     texts t;
     mn_status st = texts_open(&t, b, head_dim, length);
     if (st == MN_OK && dev->attention) st = dev->attention(dev, false);
-    if (st == MN_OK) st = time_texts(&t, dev->attention ? ", own" : "", true);
+    if (st == MN_OK) st = time_texts(&t, dev->attention ? ", own" : "", false);
     if (st == MN_OK && dev->attention) {
         st = dev->attention(dev, true);
         if (st == MN_ERR_UNSUPPORTED) st = MN_OK; /* not installed: own figures alone */
-        else if (st == MN_OK) st = time_texts(&t, ", cuDNN's", false);
-        if (st == MN_OK) st = dev->attention(dev, false);
+        else if (st == MN_OK) st = time_texts(&t, ", cuDNN's", true);
+        if (st == MN_OK) st = dev->attention(dev, b->by_cudnn);
     }
     texts_close(&t);
     return st;

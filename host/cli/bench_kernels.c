@@ -254,7 +254,7 @@ static mn_status run_attention_bwd(bank *k) {
               q = heads(k, 4, k->c->heads);
     mn_tensor delta = mn_tensor_2d(k->x[1] + own, MN_F32, k->tokens, k->c->heads);
     mn_tensor lse = mn_tensor_2d(k->x[2] + own, MN_F32, k->tokens, k->c->heads);
-    costs(k, 10 * (double)k->c->head_dim * pairs(k),
+    costs(k, 8 * (double)k->c->head_dim * pairs(k), /* as the tally counts them */
           floats(4 * (double)mn_tensor_count(&q) + 2 * (double)own) + cache_bytes(k),
           mn_bench_flop_peak(k->b));
     return mn_attention_bwd(k->dev, &dq, &dk, &dv, &delta, &dout, &q, &q, k->kv, &lse, &seqs,

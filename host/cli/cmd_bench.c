@@ -225,6 +225,7 @@ static mn_status run(const mn_cli *cli, const void *options) {
     b->options = &o;
     b->compute = (mn_compute)o.compute;
     if (getloadavg(&b->load, 1) != 1) b->load = -1;
+    b->by_cudnn = cli->common.attention;
     MN_GOTO(mn_cli_device_open(&b->device, cli));
     if (b->device->narrow_products) b->compute = MN_COMPUTE_F32; /* the weights' type decides */
     MN_GOTO(b->device->alloc(b->device, &b->mark, MARK_BYTES));

@@ -102,6 +102,8 @@ static mn_status count_attention_fwd(mn_stream *s, float *out, float *lse, const
                                     .bytes = v.queries * row + v.rows * kv_row_bytes(s, kv)});
 }
 
+/* Four products for a pair (dv, dp, dq, dk), everywhere in mneme: the scores, computed again, are no work that is asked
+ * for. */
 static mn_status count_attention_bwd(mn_stream *s, float *dq, float *dk, float *dv, float *delta,
                                      const float *dout, const float *out, const float *q,
                                      mn_kv_layer kv, const float *lse, const mn_attn_seqs *seqs,

@@ -84,6 +84,8 @@ struct mn_device {
     /* Who computes attention where both can: cuDNN, or the backend itself (as it does after opening). NULL where
      * there is no choice. MN_ERR_UNSUPPORTED when cuDNN is not installed. */
     mn_status (*attention)(mn_device *device, bool cudnn);
+    /* Whether the last attention was cuDNN's, which does not take all. NULL with `attention`. */
+    bool (*was_cudnn)(const mn_device *device);
     /* Puts work(context) among the kernels: it calls kernels alone, and waits for nothing. When the same key comes
      * again, the device may record the kernels, and later submit the record without calling `work`. NULL: it never
      * does (mn_device_repeat). `forget` drops what was recorded for an owner. */

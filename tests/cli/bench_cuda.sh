@@ -38,7 +38,15 @@ for part in 'attention forward, 4 x 24, heads of 64, own ' 'attention backward, 
     'attention decoding, 2 x 48, heads of 64, own '; do
     has "$out" "$part"
 done
-[ -z "${MNEME_TEST_SIMULATED:-}" ] || has "$out" "attention backward, 2 x 48, heads of 64, cuDNN's "
+if [ -n "${MNEME_TEST_SIMULATED:-}" ]; then
+    has "$out" "attention backward, 2 x 48, heads of 64, cuDNN's "
+    # Without plans the backend's own kernels run: no row claims to be cuDNN's.
+    export SIMGPU_CUDNN_NO_PLAN=1
+    run 0 bench --model "$model" --quick --what attention,kernels --device cuda --attention cudnn
+    has "$out" "attention backward, 2 x 48, heads of 64, own "
+    ! grep -q "cuDNN's" "$out" || fail "$(grep "cuDNN's" "$out")"
+    unset SIMGPU_CUDNN_NO_PLAN
+fi
 
 # Texts and samples with recorded steps and without.
 for name in neox-sequential llama-gqa; do
