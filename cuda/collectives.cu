@@ -6,8 +6,9 @@
  * one too: what is launched next must come behind it. Blocking communicators would save that thread, and could hang.
  *
  * Whoever waits for the device (mn_cuda_wait) may wait for a rank that is gone. The first thing that goes wrong aborts
- * all groups of the device, which ends NCCL's kernels, so that memory and stream can be given back; a communicator
- * that failed is never finalized.
+ * all groups of the device, which ends NCCL's kernels, so that memory and stream can be given back. The other ranks are
+ * told before that, since an abort may wait for theirs. A communicator that failed, or whose ranks have one that gave
+ * up, is never finalized: that waits for all of them.
  *
  * The order of sums is NCCL's. All ranks get the same bits, and so does the next run on the same GPUs: rings and trees
  * follow from the topology, the size of the sum chooses among them. Another topology, number of ranks, version of NCCL,
@@ -55,12 +56,24 @@ static void abort_all(mn_stream *s) {
     }
 }
 
-/* The group cannot go on: tells the other ranks, and ends what waits on the device. */
+/* The group cannot go on: tells the other ranks, then ends what waits on the device. */
 static mn_status give_up(mn_device_group *g, const char *what, const char *why) {
     char text[512];
     snprintf(text, sizeof text, "NCCL, %s: %s", what, why);
+    const mn_status st = g->ranks.give_up(g->ranks.context, text);
     abort_all(g->stream);
-    return g->ranks.give_up(g->ranks.context, text);
+    return st;
+}
+
+/* The device itself has failed: likewise for all its groups. Its own error stays. */
+static mn_status device_failed(mn_stream *s, cudaError_t code) {
+    mn_error_record cause;
+    (void)mn_cuda_check(code, "waiting for the device");
+    mn_error_save(&cause);
+    for (mn_device_group *g = s->groups; g; g = g->next)
+        (void)g->ranks.give_up(g->ranks.context, cause.text);
+    abort_all(s);
+    return mn_error_restore(&cause);
 }
 
 /* What NCCL says about its own error. */
@@ -120,10 +133,7 @@ mn_status mn_cuda_wait(mn_stream *s, cudaEvent_t event) {
                              "waiting for the device");
     for (;;) {
         const cudaError_t code = event ? cudaEventQuery(event) : cudaStreamQuery(s->stream);
-        if (code != cudaSuccess && code != cudaErrorNotReady) {
-            abort_all(s);
-            return mn_cuda_check(code, "waiting for the device");
-        }
+        if (code != cudaSuccess && code != cudaErrorNotReady) return device_failed(s, code);
         for (mn_device_group *g = s->groups; g; g = g->next) {
             ncclResult_t result = ncclSuccess;
             if (!g->comm) return broken(g);
@@ -141,7 +151,10 @@ void mn_cuda_settle(mn_stream *s) {
     if (!s->groups) return;
     for (const mn_device_group *g = s->groups; g; g = g->next)
         if (!g->comm) return; /* aborted: nothing is waited for any more */
+    mn_error_record before;
+    mn_error_save(&before);
     (void)mn_cuda_wait(s, NULL);
+    mn_error_restore(&before);
 }
 
 /* ---- Joining and leaving ------------------------------------------------------------------------ */
@@ -175,6 +188,10 @@ static mn_status make_id(unsigned char id[MN_DEVICE_ID]) {
 /* Orderly where nothing failed: then all ranks come here. */
 static void disconnect(mn_device_group *g) {
     if (!g->comm) return;
+    if (g->ranks.look(g->ranks.context) != MN_OK) {
+        abort_all(g->stream);
+        return;
+    }
     const ncclResult_t r = g->nccl->ncclCommFinalize(g->comm);
     if (finish_call(g, "the end of the group", r) != MN_OK) return; /* which has aborted */
     g->nccl->ncclCommDestroy(g->comm);

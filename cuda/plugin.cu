@@ -16,6 +16,12 @@ extern "C" mn_status mn_fail(mn_status status, const char *format, ...) {
     return program->fail(status, "%s", text);
 }
 
+extern "C" void mn_error_save(mn_error_record *out) { program->error_save(out); }
+
+extern "C" mn_status mn_error_restore(const mn_error_record *record) {
+    return program->error_restore(record);
+}
+
 void mn_cuda_warn(const char *text) { program->warn(text); }
 
 static mn_status count(int *devices) {

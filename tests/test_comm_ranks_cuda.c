@@ -319,11 +319,13 @@ static mn_status one_is_different(mn_comm *comm, void *context) {
         st = sums(comm, t, &row, 1);
         t->over = true;
     } else if (st == MN_OK && t->what == 1) {
-        st = mn_fail(MN_ERR_IO, "prepared/x: the disk is full"); /* told by mn_comm_threads */
+        st = mn_fail(MN_ERR_IO, "prepared/x: the disk is full");
+        mn_comm_abort(comm); /* before the device closes, which would wait for rank 0 */
     } else if (st == MN_OK) {
         while (!t->over) usleep(1000);
     }
     row_close(&row);
+    if (t->what == 1 && mn_comm_rank(comm) == 1) keep(t, comm, st); /* as it was */
     return st;
 }
 
@@ -343,7 +345,10 @@ static void a_rank_that_gives_up_ends_the_wait(void **state) {
     (void)state;
     told t = {.what = 1};
     want_devices(2);
+    const double begun = mn_now();
     MN_ASSERT_FAILS(mn_comm_threads(2, PATIENCE, one_is_different, &t), MN_ERR_IO, "disk is full");
+    assert_true(mn_now() - begun < PATIENCE / 2.0);
+    assert_string_equal(t.text[1], "prepared/x: the disk is full");
     assert_told(&t, 0, "reduce_tensor of 4096 bytes: rank 1 (");
     assert_told(&t, 0, "): prepared/x: the disk is full");
 }

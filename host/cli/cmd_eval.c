@@ -100,6 +100,7 @@ static mn_status run(const mn_cli *cli, const void *options) {
     MN_GOTO(mn_results_print(stdout, mn_evaluation_results(evaluation), false));
     if (path.len > 0) mn_log(MN_LOG_INFO, "written: %s", path.data);
 done:
+    mn_launch_tell(cli, st);
     mn_buf_free(&path);
     mn_evaluation_close(&evaluation);
     mn_loaded_close(&loaded);

@@ -1,6 +1,7 @@
 /* cmd_generate.c - mneme generate: what the model says next. */
 #include "cli/commands.h"
 #include "cli/kept.h"
+#include "cli/launch.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -102,6 +103,7 @@ static mn_status run(const mn_cli *cli, const void *options) {
         MN_GOTO(mn_print(&text));
     }
 done:
+    mn_launch_tell(cli, st);
     mn_buf_free(&text);
     mn_kept_free(&list);
     mn_loaded_close(&loaded);

@@ -1,6 +1,7 @@
 /* cmd_score.c - mneme score: how likely is a given continuation of a context. */
 #include "cli/commands.h"
 #include "cli/kept.h"
+#include "cli/launch.h"
 
 #include <string.h>
 
@@ -95,6 +96,7 @@ static mn_status run(const mn_cli *cli, const void *options) {
     MN_GOTO(mn_kept_answer(&list, &loaded, &plan, (mn_compute)o->compute, 0, &hooks));
     MN_GOTO(print_scores(&list));
 done:
+    mn_launch_tell(cli, st);
     mn_buf_free(&r.text);
     mn_ids_free(&r.whole);
     mn_kept_free(&list);

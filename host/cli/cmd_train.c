@@ -82,6 +82,7 @@ static mn_status run(const mn_cli *cli, const void *values) {
            summary.finished_before ? "was finished before" : "written");
     st = tell(&options, &summary);
 done:
+    mn_launch_tell(cli, st);
     mn_device_close(&device);
     return st;
 }

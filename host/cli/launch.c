@@ -201,6 +201,10 @@ mn_status mn_launch_stopped(const mn_cli *cli, const char *what) {
 
 /* ---- End ---- */
 
+void mn_launch_tell(const mn_cli *cli, mn_status st) {
+    if (cli->ranks && st != MN_OK && st != MN_STOPPED) mn_comm_abort(cli->ranks->world);
+}
+
 static void print_error(const char *name) {
     const char *before = name ? " " : "";
     if (!rank_name[0]) fprintf(stderr, "mneme%s%s: %s\n", before, name ? name : "", mn_error());

@@ -21,6 +21,10 @@ mn_status mn_launch_alone(const mn_cli *cli, mn_status (*work)(void *context), v
 /* Whether somebody wants to stop, asked by all: MN_STOPPED "stopped on request before <what>...". */
 mn_status mn_launch_stopped(const mn_cli *cli, const char *what);
 
+/* A command calls it with its status before it closes its device: a rank that failed tells the others, which may wait
+ * for it, and the end of a device's connections waits for them in turn. The error stays. */
+void mn_launch_tell(const mn_cli *cli, mn_status st);
+
 /* The end of the process: prints the error, ends the ranks and returns the exit code. With ranks that failed it does not
  * return: nothing may wait for a rank that is lost. `name` is the command's; NULL when there is none. */
 int mn_launch_end(mn_status st, const char *name);

@@ -139,6 +139,7 @@ mn_status mn_run_steps(mn_run *run) {
         st = mn_launch_alone(run->cli, report, run);
     }
 done:
+    mn_launch_tell(run->cli, st);
     mn_model_close(&run->backbone);
     mn_device_close(&device);
     return st;

@@ -45,6 +45,9 @@ mn_status mn_device_open(mn_device **out, const char *spec, int threads) {
 
 void mn_device_close(mn_device **device) {
     if (!*device) return;
+    mn_error_record before; /* the reason why it is closed, often */
+    mn_error_save(&before);
     (*device)->close(*device);
+    mn_error_restore(&before);
     *device = NULL;
 }

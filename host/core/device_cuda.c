@@ -59,7 +59,10 @@ static bool driver_sees_device(mn_cuda_state *out) {
 static void warn(const char *text) { mn_log(MN_LOG_WARN, "%s", text); }
 
 static const mn_plugin *load_plugin(mn_cuda_state *out) {
-    static const mn_plugin_host program = {.fail = mn_fail, .warn = warn};
+    static const mn_plugin_host program = {.fail = mn_fail,
+                                           .warn = warn,
+                                           .error_save = mn_error_save,
+                                           .error_restore = mn_error_restore};
     char path[PATH_MAX];
     mn_plugin_entry entry = NULL;
     if (!mn_plugin_find(path, PLUGIN, "MNEME_CUDA_PLUGIN")) {

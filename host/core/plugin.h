@@ -16,11 +16,13 @@
 bool mn_plugin_find(char path[PATH_MAX], const char *name, const char *variable);
 
 /* Raised whenever a struct that both sides see changes its meaning but not its size. */
-enum { MN_PLUGIN_ABI = 1 };
+enum { MN_PLUGIN_ABI = 2 };
 
 typedef struct mn_plugin_host {
     mn_status (*fail)(mn_status status, const char *format, ...);
     void (*warn)(const char *text); /* a line of the log */
+    void (*error_save)(mn_error_record *out);
+    mn_status (*error_restore)(const mn_error_record *record);
 } mn_plugin_host;
 
 typedef struct mn_plugin {

@@ -116,6 +116,7 @@ ncclResult_t leave(ncclComm_t comm, bool abort) {
         advance_device(m->device);
         if (w.done < m->put && !let_others(start)) break;
     }
+    if (!m->finalizes) w.finalizing++;
     if (abort) {
         m->aborted = true;
         w.fail(ncclRemoteError, "rank " + std::to_string(m->rank) + " has aborted");
@@ -181,13 +182,14 @@ ncclResult_t ncclCommInitAll(ncclComm_t *comms, int size, const int *devices) {
     return world->members[0]->state;
 }
 ncclResult_t ncclCommDestroy(ncclComm_t comm) { return leave(comm, false); }
-/* Done when all that the rank called is; a non-blocking one is asked about it. */
+/* Done when all that the rank called is, and when all ranks have come here; a non-blocking one is asked about it. */
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
     Lock lock;
     const auto m = find(comm, "ncclCommFinalize");
     if (!m || m->state != ncclSuccess) return ncclInvalidUsage;
-    if (m->blocking) return ncclSuccess;
+    if (!m->finalizes) m->world->finalizing++;
     m->finalizes = true;
+    if (m->blocking) return ncclSuccess;
     m->state = ncclInProgress;
     return ncclInProgress;
 }
@@ -211,8 +213,9 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *e) {
         m->pending.clear();
     }
     if (m->finalizes && m->state == ncclInProgress) {
+        const World &w = *m->world;
         advance_device(m->device);
-        if (m->world->done >= m->put) m->state = ncclSuccess;
+        if (w.done >= m->put && w.finalizing == w.size) m->state = ncclSuccess;
     }
     *e = m->state;
     return ncclSuccess;

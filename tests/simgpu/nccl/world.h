@@ -31,6 +31,7 @@ struct World {
     std::vector<Member *> members;         /* NULL: has not joined yet, or is gone */
     std::vector<std::deque<Call>> waiting; /* per rank: collectives from number `done` on */
     size_t done = 0;
+    int finalizing = 0;  /* ranks that have begun to leave */
     bool broken = false; /* nothing is done any more: streams stand still until they abort */
 
     explicit World(int n) : size(n), members((size_t)n), waiting((size_t)n) {}
