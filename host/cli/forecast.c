@@ -143,6 +143,7 @@ static mn_status evaluate(forecast_stage *s) {
     MN_CHECK(said, MN_ERR_MEMORY, "no memory for %lld answers", (long long)answers);
     const mn_status st = mn_complete(s->session, s->plan, said, &hooks);
     mn_completions_free(said, answers);
+    free(said);
     return st;
 }
 
