@@ -83,9 +83,11 @@ void mn_comm_abort(mn_comm *c) {
 }
 
 bool mn_comm_echoes(mn_comm *c) {
-    if (!c || !c->world->broken || !c->world->own) return false;
+    if (!c || !c->world->broken) return false;
     mn_world *w = c->world;
     const char *words = w->note.text + w->note.words;
+    /* It heard of another's failure before its own, which the other has not heard of. */
+    if (!w->own) return w->note.origin < w->transport->rank && strcmp(words, mn_error()) == 0;
     const struct timespec moment = {.tv_nsec = 1000000};
     mn_note note;
     for (const double end = mn_now() + 1; w->transport->rank > 0 && mn_now() < end;) {
