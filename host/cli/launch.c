@@ -242,7 +242,8 @@ int mn_launch_end(mn_status st, const char *name) {
     if (ranks) st = end_ranks(st, name);
     else if (st != MN_OK && !said) print_error(name);
     const int code = st == MN_OK ? 0 : st == MN_ERR_USAGE ? 2 : st == MN_STOPPED ? 75 : 1;
-    if (ranks && code != 0 && code != 75) {
+    /* Also where no group came of it, MPI may be open. */
+    if ((ranks || mn_comm_started() > 1) && code != 0 && code != 75) {
         fflush(stdout);
         fflush(stderr);
         _exit(code);
