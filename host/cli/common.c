@@ -64,6 +64,7 @@ done:
     if (st != MN_OK) mn_device_close(&device);
     *out = device;
     if (!device || !cli->ranks) return st;
+    MN_TRY(mn_comm_distinct(cli->ranks->world, device));
     MN_TRY(mn_comm_attach(cli->ranks->tp, device));
     return mn_comm_attach(cli->ranks->dp, device);
 }
