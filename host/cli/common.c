@@ -64,6 +64,7 @@ done:
     if (st != MN_OK) mn_device_close(&device);
     *out = device;
     if (!device || !cli->ranks) return st;
+    MN_TRY(mn_comm_distinct(cli->ranks->world, device));
     MN_TRY(mn_comm_attach(cli->ranks->tp, device));
     return mn_comm_attach(cli->ranks->dp, device);
 }
@@ -293,25 +294,31 @@ void mn_input_share(mn_input *in, const mn_ranks *ranks) {
     if (ranks && in->fd == STDIN_FILENO) in->readers = ranks->world;
 }
 
-/* What there is, up to `size` bytes; *got 0 at the end. A pipe is polled, so that a stop request ends the wait. */
-static mn_status read_some(size_t *got, mn_input *in, char *to, size_t size) {
-    for (;;) {
-        MN_CHECK((in->shared && !in->readers) || !mn_stop_requested(), MN_STOPPED,
-                 "%s: stopped on request", in->name);
-        struct pollfd waiting = {.fd = in->fd, .events = POLLIN};
-        const int ready = in->regular ? 1 : poll(&waiting, 1, 500);
-        if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
-        const ssize_t n = read(in->fd, to, size);
-        if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-        if (n < 0) return mn_fail_errno(in->name);
-        *got = (size_t)n;
-        return MN_OK;
-    }
+/* What there is, up to `size` bytes; *got 0 at the end, -1 when nothing has come for half a second. */
+static mn_status read_some(int64_t *got, const mn_input *in, char *to, size_t size) {
+    struct pollfd waiting = {.fd = in->fd, .events = POLLIN};
+    const int ready = in->regular ? 1 : poll(&waiting, 1, 500);
+    *got = -1;
+    if (ready == 0 || (ready < 0 && errno == EINTR)) return MN_OK;
+    const ssize_t n = read(in->fd, to, size);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) return MN_OK;
+    if (n < 0) return mn_fail_errno(in->name);
+    *got = n;
+    return MN_OK;
+}
+
+/* A stop request ends the wait for input, one of any rank that of all readers, who meet while none comes. */
+static mn_status check_stop(const mn_input *in) {
+    bool stop = false;
+    if (in->shared && !in->readers) return MN_OK;
+    MN_TRY(mn_comm_stop(in->readers, &stop));
+    MN_CHECK(!stop, MN_STOPPED, "%s: stopped on request", in->name);
+    return MN_OK;
 }
 
 static mn_status read_more(mn_input *in) {
     mn_status st = MN_OK;
-    size_t got = 0;
+    int64_t got = -1;
     if (in->at > 0) {
         memmove(in->bytes.data, in->bytes.data + in->at, in->bytes.len - in->at);
         in->bytes.len -= in->at;
@@ -321,12 +328,15 @@ static mn_status read_more(mn_input *in) {
              (long long)in->number);
     MN_TRY(mn_buf_reserve(&in->bytes, READ_SIZE));
     char *const to = in->bytes.data + in->bytes.len;
-    if (mn_comm_rank(in->readers) == 0) st = read_some(&got, in, to, READ_SIZE);
-    MN_TRY(mn_comm_agree(in->readers, st));
-    MN_TRY(mn_comm_broadcast(in->readers, &got, sizeof got, 0));
-    MN_TRY(mn_comm_broadcast(in->readers, to, got, 0));
+    while (got < 0) {
+        MN_TRY(check_stop(in));
+        if (mn_comm_rank(in->readers) == 0) st = read_some(&got, in, to, READ_SIZE);
+        MN_TRY(mn_comm_agree(in->readers, st));
+        MN_TRY(mn_comm_broadcast(in->readers, &got, sizeof got, 0));
+    }
+    MN_TRY(mn_comm_broadcast(in->readers, to, (size_t)got, 0));
     in->ended = got == 0;
-    in->bytes.len += got;
+    in->bytes.len += (size_t)got;
     return MN_OK;
 }
 

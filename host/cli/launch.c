@@ -230,19 +230,24 @@ static mn_status end_ranks(mn_status st, const char *name) {
 
 int mn_launch_end(mn_status st, const char *name) {
     const mn_status flushed = st == MN_OK ? mn_print_flush() : MN_OK;
+    bool said = false; /* by another rank */
     if (flushed != MN_OK) st = flushed;
     /* Before there were ranks, wrong options above all: each process finds it, and one may say so. */
     if (st != MN_OK && !world && mn_comm_started() > 1) {
         mn_error_record saved;
         mn_error_save(&saved);
-        if (open_world(MN_COMM_TIMEOUT) != MN_OK) world = NULL;
+        if (open_world(MN_COMM_TIMEOUT) != MN_OK) { /* the others may have failed and gone on */
+            said = strstr(mn_error(), saved.text) != NULL;
+            world = NULL;
+        }
         mn_error_restore(&saved);
     }
     const bool ranks = world != NULL;
     if (ranks) st = end_ranks(st, name);
-    else if (st != MN_OK) print_error(name);
+    else if (st != MN_OK && !said) print_error(name);
     const int code = st == MN_OK ? 0 : st == MN_ERR_USAGE ? 2 : st == MN_STOPPED ? 75 : 1;
-    if (ranks && code != 0 && code != 75) {
+    /* Also where no group came of it, MPI may be open. */
+    if ((ranks || mn_comm_started() > 1) && code != 0 && code != 75) {
         fflush(stdout);
         fflush(stderr);
         _exit(code);

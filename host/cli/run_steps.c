@@ -123,7 +123,7 @@ mn_status mn_run_steps(mn_run *run) {
         MN_TRY(mn_ranks_agree(run->cli->ranks, st));
     }
     MN_TRY(prepare(run));
-    MN_TRY(mn_cli_device_open(&device, run->cli));
+    MN_GOTO(mn_cli_device_open(&device, run->cli));
     MN_GOTO(train(run, device));
     MN_GOTO(mn_run_look(run));
     if (run->is_evaluated) {

@@ -30,8 +30,9 @@ static mn_status want_different(const mn_comm *c, const card *cards) {
     return MN_OK;
 }
 
-static mn_status exchange_cards(mn_comm *c, mn_device *device) {
+mn_status mn_comm_distinct(mn_comm *c, mn_device *device) {
     card mine = {0};
+    if (!c || device->host_memory) return MN_OK;
     card *cards = calloc((size_t)c->head.size, sizeof *cards);
     mn_status st = cards ? device->collectives->identity(device, mine.identity)
                          : mn_fail(MN_ERR_MEMORY, "no memory for %d ranks", c->head.size);
@@ -49,7 +50,7 @@ mn_status mn_comm_attach(mn_comm *c, mn_device *device) {
     if (c->link && device->collectives->serves(c->link, device)) return MN_OK;
     mn_comm_unlink(c); /* from a device that was closed */
     unsigned char id[MN_DEVICE_ID] = {0};
-    MN_TRY(exchange_cards(c, device));
+    MN_TRY(mn_comm_distinct(c, device));
     MN_TRY(mn_comm_agree(c, c->head.rank == 0 ? device->collectives->make_id(id) : MN_OK));
     MN_TRY(mn_comm_broadcast(c, id, sizeof id, 0));
     const mn_device_ranks ranks = {c->head.rank, c->head.size, c->world->timeout, look, give_up, c};

@@ -53,7 +53,10 @@ typedef struct mn_transport {
     /* Comes back when a test of these may find more done, or after a moment. `rounds`: how often this wait has been
      * here. */
     void (*pause)(struct mn_transport *t, const mn_message *messages, int count, int rounds);
-    /* Buffers of cancelled messages belong to the caller again, whatever has arrived in them. */
+    /* After a failure only: the world is broken, and the caller frees the buffers. Between threads nothing touches them
+     * any more. MPI may still read what was being sent, and write what was coming in: then others get, and this process
+     * finds in its memory, what makes no sense. So nothing is computed or saved behind it, and processes say their
+     * error and end by _exit. */
     void (*cancel)(struct mn_transport *t, mn_message *messages, int count);
     /* Tells all others. Tries for a second at most; who does not listen does not hear. */
     void (*tell)(struct mn_transport *t, const mn_note *note);

@@ -86,7 +86,8 @@ bool mn_comm_echoes(mn_comm *c) {
     if (!c || !c->world->broken) return false;
     mn_world *w = c->world;
     const char *words = w->note.text + w->note.words;
-    if (!w->own) /* the note of the other came first */
+    /* It heard of another's failure before its own, which the other has not heard of. */
+    if (!w->own)
         return w->note.words > 0 && w->note.origin < w->transport->rank &&
                strcmp(words, mn_error()) == 0;
     const struct timespec moment = {.tv_nsec = 1000000};

@@ -56,10 +56,23 @@ mn_status mn_log_rank(const char *name, const char *path) {
     return st;
 }
 
-static void put_line(FILE *to, const char *before, const char *format, va_list args) {
-    fputs(before, to);
-    vfprintf(to, format, args);
-    fputc('\n', to);
+/* In one write, since several processes may have the same terminal or file; a line of unusual length in parts. */
+static void put_line(FILE *to, const char *name, const char *before, const char *format,
+                     va_list args) {
+    char line[4096];
+    va_list again;
+    va_copy(again, args);
+    const int head = snprintf(line, sizeof line, "%s%s%s", name, *name ? ": " : "", before);
+    const int len = head + vsnprintf(line + head, sizeof line - (size_t)head, format, again);
+    va_end(again);
+    if (len >= head && len < (int)sizeof line) {
+        line[len] = '\n';
+        fwrite(line, 1, (size_t)len + 1, to);
+    } else {
+        fwrite(line, 1, (size_t)head, to);
+        vfprintf(to, format, args);
+        fputc('\n', to);
+    }
     fflush(to);
 }
 
@@ -72,13 +85,10 @@ void mn_log(mn_log_level level, const char *format, ...) {
     pthread_mutex_lock(&sink);
     clear_bar();
     if (!rank_name) {
-        put_line(stderr, prefix[level], format, args);
+        put_line(stderr, "", prefix[level], format, args);
     } else {
-        if (rank_file) put_line(rank_file, prefix[level], format, again);
-        if (level == MN_LOG_ERROR) {
-            fprintf(stderr, "%s: ", rank_name);
-            put_line(stderr, "", format, args);
-        }
+        if (rank_file) put_line(rank_file, "", prefix[level], format, again);
+        if (level == MN_LOG_ERROR) put_line(stderr, rank_name, "", format, args);
     }
     pthread_mutex_unlock(&sink);
     va_end(again);

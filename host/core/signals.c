@@ -1,4 +1,4 @@
-/* signals.c - the stop flag. The only state that a signal handler may touch. */
+/* signals.c - the stop flag, and whether SIGINT came before. The only state that a signal handler may touch. */
 #include "mneme/signals.h"
 
 #include <signal.h>
@@ -7,10 +7,11 @@
 
 /* Ranks as threads set it as well as handlers do, which may write what needs no lock. */
 static atomic_int stop;
-_Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a handler writes the stop flag");
+static atomic_int interrupted; /* by a SIGINT; a stop may have been asked for in other ways */
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a handler writes the flags");
 
 static void on_signal(int number) {
-    if (stop && number == SIGINT) {
+    if (number == SIGINT && atomic_exchange(&interrupted, 1)) {
         signal(SIGINT, SIG_DFL);
         raise(SIGINT);
     }

@@ -87,12 +87,14 @@ mn_status mn_comm_agree(mn_comm *comm, mn_status mine);
 /* *stop = a stop was requested (signals.h) at some rank; then it is at all. Once per step of every long loop. */
 mn_status mn_comm_stop(mn_comm *comm, bool *stop);
 
-/* ---- Device memory: the next three take their turn among the device's kernels ---- */
+/* ---- Device memory: sums and gathers take their turn among the device's kernels ---- */
 
 /* Before the first of them: what the device itself needs (NCCL on CUDA; nothing on the CPU). Refuses two ranks on one
  * GPU by name; MN_ERR_UNSUPPORTED, with the package's name, without NCCL. Collective; nothing happens a second time.
  * A group and its devices may be closed in any order. */
 mn_status mn_comm_attach(mn_comm *comm, mn_device *device);
+/* That refusal alone, for ranks that never sum with each other. Collective. */
+mn_status mn_comm_distinct(mn_comm *comm, mn_device *device);
 /* x = sum or maximum over the ranks, in place, f32. On CUDA it may return before it is done. */
 mn_status mn_comm_reduce_tensor(mn_comm *comm, mn_device *device, mn_tensor *x, mn_comm_op op);
 /* out (size, ...) = x of every rank; same type, contiguous. */

@@ -7,6 +7,6 @@
 
 void mn_stop_install(void);
 bool mn_stop_requested(void);
-void mn_stop_request(void); /* as a signal would; for tests and embedding programs */
+void mn_stop_request(void); /* as SIGTERM would: also when another rank was asked to stop */
 
 #endif
