@@ -168,7 +168,7 @@ check build-clang build clang && run_tests clang clang -R '^install$'
 # Data races, in the tests that start threads. gcc's OpenMP gives false reports; clang's does not.
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1
 check build-tsan build tsan && \
-    run_tests tsan tsan -R '^test_(comm|core|kernels|fever|tokenizer_model|.*_dist$)' -LE '^real$'
+    run_tests tsan tsan -R '^test_(comm|core|kernels|fever|tokenizer_model|.*_dist$)' -LE '^(real|cuda)$'
 
 printf '\n'
 [ ${#skips[@]} -eq 0 ] || printf 'skipped  %s\n' "${skips[@]}"

@@ -237,7 +237,8 @@ int mn_launch_end(mn_status st, const char *name) {
         mn_error_record saved;
         mn_error_save(&saved);
         if (open_world(MN_COMM_TIMEOUT) != MN_OK) { /* the others may have failed and gone on */
-            said = strstr(mn_error(), saved.text) != NULL;
+            const char *found = strstr(mn_error(), saved.text);
+            said = found && found != mn_error(); /* behind the name of that rank */
             world = NULL;
         }
         mn_error_restore(&saved);

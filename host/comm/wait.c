@@ -67,8 +67,10 @@ mn_status mn_comm_break(mn_comm *c, const char *why) {
 }
 
 void mn_comm_abort(mn_comm *c) {
-    if (!c || c->world->broken) return; /* the others know */
+    if (!c) return;
     mn_world *w = c->world;
+    /* The others know. But what another gave up for, with the same words, may be this rank's own failure. */
+    if (w->broken && (w->own || strcmp(w->note.text + w->note.words, mn_error()) != 0)) return;
     mn_error_record saved;
     mn_error_save(&saved);
     mn_note note = {.kind = MN_NOTE_BREAKS, .origin = w->transport->rank};
@@ -83,13 +85,10 @@ void mn_comm_abort(mn_comm *c) {
 }
 
 bool mn_comm_echoes(mn_comm *c) {
-    if (!c || !c->world->broken) return false;
+    if (!c || !c->world->broken || !c->world->own) return false;
     mn_world *w = c->world;
     const char *words = w->note.text + w->note.words;
-    /* It heard of another's failure before its own, which the other has not heard of. */
-    if (!w->own)
-        return w->note.words > 0 && w->note.origin < w->transport->rank &&
-               strcmp(words, mn_error()) == 0;
+    if (w->note.origin < w->transport->rank && strcmp(words, mn_error()) == 0) return true;
     const struct timespec moment = {.tv_nsec = 1000000};
     mn_note note;
     for (const double end = mn_now() + 1; w->transport->rank > 0 && mn_now() < end;) {

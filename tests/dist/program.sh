@@ -90,6 +90,11 @@ for command in "score --jsonl -" "generate --jsonl - --max_new_tokens 6"; do
     [ "${command%% *}" != score ] || close_to logprob 1e-5 "$work/alone" "$out"
 done
 
+begin "standard input is silent for longer than ranks wait for each other"
+(sleep 6 && cat "$work/pairs.jsonl") | (ranks 2 "$program" generate --model "$model" --jsonl - --max_new_tokens 6 --tp 2 \
+    --comm_timeout 1) >"$out" 2>"$err"
+cmp -s "$out" "$work/alone" || fail "other texts: $(cat "$out" "$err")"
+
 # ---- what makes no sense is said once ----
 
 job 2 4 train --model "$model" --data "$data" --output_dir "$work/no" --tp 3
