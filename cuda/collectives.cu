@@ -76,9 +76,23 @@ static mn_status device_failed(mn_stream *s, cudaError_t code) {
     return mn_error_restore(&cause);
 }
 
+/* What another rank has said before it ended NCCL's connection, which is an error of NCCL here: its words, for which
+ * there is a moment, tell more. MN_OK: nobody says anything. */
+static mn_status words_of_others(mn_device_group *g) {
+    const struct timespec pause = {0, 10000000};
+    mn_status st = MN_OK;
+    for (int i = 0; i < 20 && st == MN_OK; i++) {
+        st = g->ranks.look(g->ranks.context);
+        if (st == MN_OK) nanosleep(&pause, NULL);
+    }
+    if (st != MN_OK) abort_all(g->stream);
+    return st;
+}
+
 /* What NCCL says about its own error. */
 static mn_status nccl_failed(mn_device_group *g, const char *what, ncclResult_t result) {
     char why[384];
+    MN_TRY(words_of_others(g));
     const char *detail = g->nccl->ncclGetLastError(g->comm);
     snprintf(why, sizeof why, "%s%s%.300s", g->nccl->ncclGetErrorString(result),
              detail && *detail ? ": " : "", detail ? detail : "");

@@ -346,7 +346,9 @@ static void a_rank_that_gives_up_ends_the_wait(void **state) {
     told t = {.what = 1};
     want_devices(2);
     const double begun = mn_now();
-    MN_ASSERT_FAILS(mn_comm_threads(2, PATIENCE, one_is_different, &t), MN_ERR_IO, "disk is full");
+    const mn_status st = mn_comm_threads(2, PATIENCE, one_is_different, &t);
+    assert_true(st == MN_ERR_IO || st == MN_ERR_COMM); /* of the rank that is back first */
+    assert_non_null(strstr(mn_error(), "disk is full"));
     assert_true(mn_now() - begun < PATIENCE / 2.0);
     assert_string_equal(t.text[1], "prepared/x: the disk is full");
     assert_told(&t, 0, "reduce_tensor of 4096 bytes: rank 1 (");
